@@ -1,0 +1,181 @@
+"""Every error of the library.
+
+    DelugeError
+      ConfigError             (also ValueError) a setting, YAML file, key or argument is wrong
+        UnknownModelError
+        MissingKeyError
+      PromptError             (also TypeError) this prompt cannot be sent
+      CallError               one call failed
+        ThrottledError        429: too fast; retried, does not use up attempts
+        TransientError        5xx, overload, lost connections; retried
+          ConnectionFailedError
+        DecodeError           the answer could not be read; retried
+        ResponseTooLargeError
+        BadRequestError       400, 422 and their like; never retried
+          TooLongError        prompt or output does not fit the model
+          NotFoundError       404: wrong model or path
+        AuthError             401, 403
+        QuotaExhaustedError   out of credit or over a spending limit; never retried
+        RefusalError          the model or its safety filter declined
+        DeadlineExceededError (also TimeoutError)
+        CallCancelledError
+        ForkedError           the process forked while this call was under way
+        PostprocessError      the caller's own `postprocess` raised
+
+Every error carries ``kind`` (a stable word for logs and statistics), ``retryable``,
+``retry_after`` (seconds or None), ``request_id``, ``status`` (HTTP, or None) and ``code`` (the
+vendor's own word, or None). They pickle, and hold no secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DelugeError(Exception):
+    """Base of all errors raised by this library."""
+
+    kind = "error"
+    retryable = False
+    retry_after: float | None = None
+    request_id: str | None = None
+    status: int | None = None
+    code: str | None = None
+    response: Any = None
+    """The `Response` this error belongs to, where one was built (it holds usage and cost)."""
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        for name, value in facts.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no fact named {name!r}")
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message), self.__dict__)
+
+
+def _rebuild(cls: type[DelugeError], message: str) -> DelugeError:
+    return cls(message)
+
+
+class ConfigError(DelugeError, ValueError):
+    """A setting is wrong; the message names the field and, where there is one, the fix."""
+
+    kind = "config"
+
+
+class UnknownModelError(ConfigError):
+    """No such model or provider in the catalog."""
+
+
+class MissingKeyError(ConfigError):
+    """No API key: neither an argument nor one of the provider's environment variables."""
+
+
+class PromptError(DelugeError, TypeError):
+    """This value cannot be made into a prompt."""
+
+    kind = "prompt"
+
+
+class CallError(DelugeError):
+    """One call failed."""
+
+
+class ThrottledError(CallError):
+    """The server said: too fast."""
+
+    kind = "throttled"
+    retryable = True
+
+
+class TransientError(CallError):
+    """The server or the network failed; the same request may well succeed."""
+
+    kind = "transient"
+    retryable = True
+
+
+class ConnectionFailedError(TransientError):
+    """No connection, or it broke before the whole answer was read."""
+
+    kind = "connection"
+
+
+class DecodeError(CallError):
+    """An answer came that cannot be read."""
+
+    kind = "decode"
+    retryable = True
+
+
+class ResponseTooLargeError(CallError):
+    """The answer is larger than the cap; reading stopped there."""
+
+    kind = "too_large"
+
+
+class BadRequestError(CallError):
+    """The server does not take this request; it would not take it again either."""
+
+    kind = "bad_request"
+
+
+class TooLongError(BadRequestError):
+    """Prompt and output together do not fit the model's window."""
+
+    kind = "too_long"
+
+
+class NotFoundError(BadRequestError):
+    """No such model, deployment or path on that server."""
+
+    kind = "not_found"
+
+
+class AuthError(CallError):
+    """The key is wrong, or may not do this."""
+
+    kind = "auth"
+
+
+class QuotaExhaustedError(CallError):
+    """Out of credit, or over a spending limit: waiting does not help."""
+
+    kind = "quota_exhausted"
+
+
+class RefusalError(CallError):
+    """The model, or a safety filter before or after it, declined to answer."""
+
+    kind = "refusal"
+
+
+class DeadlineExceededError(CallError, TimeoutError):
+    """The call's time was up; the message says what it was waiting for."""
+
+    kind = "deadline"
+
+
+class CallCancelledError(CallError):
+    """The caller, Ctrl-C or the end of the program stopped this call."""
+
+    kind = "cancelled"
+
+
+class ForkedError(CallError):
+    """The process forked while this call was under way: its thread stayed in the parent."""
+
+    kind = "forked"
+
+
+class PostprocessError(CallError):
+    """The caller's `postprocess` raised; the answer itself is on `response`."""
+
+    kind = "postprocess"
+
+
+class DelugeWarning(UserWarning):
+    """Something was left out or is about to change; the call goes on."""

@@ -1,0 +1,63 @@
+"""How to sample: one vocabulary for all vendors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigError
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How an answer is to be drawn. None means: not sent, the vendor's default holds.
+
+    `max_new_tokens` counts thinking too. `stop` is up to four strings. `reasoning_effort` and
+    `verbosity` are words ("low", "medium", "high", ...); `thinking_budget` is in tokens.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: str | None = None
+    thinking_budget: int | None = None
+    verbosity: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        elif self.stop is not None:
+            object.__setattr__(self, "stop", tuple(self.stop))
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
+            raise ConfigError(
+                f"reasoning_effort must be one of {', '.join(EFFORTS)}, "
+                f"not {self.reasoning_effort!r}"
+            )
+
+    def given(self) -> dict[str, Any]:
+        """The parameters that are set, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def merged(self, changes: Mapping[str, Any]) -> SamplingParams:
+        """These with `changes` on top; an unknown name is a `ConfigError`."""
+        return dataclasses.replace(self, **changes) if changes else self
+
+    def without(self, names: frozenset[str]) -> SamplingParams:
+        """These with `names` unset."""
+        return dataclasses.replace(self, **dict.fromkeys(names))
+
+
+SAMPLING_FIELDS = frozenset(field.name for field in dataclasses.fields(SamplingParams))

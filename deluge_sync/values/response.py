@@ -1,0 +1,93 @@
+"""What a call gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+from .errors import CallError, DelugeError
+from .prompt import Conversation, Message
+
+
+class Usage(NamedTuple):
+    """Tokens of one answer, with one meaning for all vendors.
+
+    `input_tokens` is everything the model read, cache reads and writes included;
+    `output_tokens` is everything it wrote, thinking included. The other three are parts of
+    those two.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+class Answer(NamedTuple):
+    """What an adapter read out of one good HTTP answer.
+
+    `finish_reason` is "stop", "length", "tool_calls", "refusal" or "content_filter", or the
+    vendor's own word where it is none of these. `error` is set where the answer was paid for but
+    is not one (a refusal).
+    """
+
+    content: Message
+    usage: Usage
+    finish_reason: Optional[str]
+    response_id: Optional[str] = None
+    error: Optional[CallError] = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """The outcome of one call: an answer, or the error it failed with.
+
+    `cost` is US dollars (None where the price is not known); `latency` is the seconds of the last
+    attempt, from send to the whole body; `attempts` counts sends; `index` is the prompt's position
+    in its `map`.
+    """
+
+    model: str
+    prompt: Conversation | None = None
+    index: int | None = None
+    content: Message | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    error: DelugeError | None = None
+    attempts: int = 0
+    latency: float | None = None
+    cached: bool = False
+    request_id: str | None = None
+
+    @property
+    def completion(self) -> str | None:
+        """The answer's text; None where there is none."""
+        return self.content.text if self.content is not None else None
+
+    @property
+    def thinking(self) -> str | None:
+        """The model's thinking as far as the vendor shows it."""
+        return self.content.thinking if self.content is not None else None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the call failed."""
+        return self.error is not None
+
+    def replace(self, **changes: Any) -> Response:
+        """A copy with `changes`; the way for `postprocess` to change an answer."""
+        return dataclasses.replace(self, **changes)
+
+    def raise_for_error(self) -> Response:
+        """Raise `error` if there is one, else return this response."""
+        if self.error is not None:
+            raise self.error
+        return self
