@@ -1,0 +1,1 @@
+"""Limits, retries, transport and threads. Nothing here knows a vendor or what a prompt is."""

@@ -1,0 +1,128 @@
+"""How much may be drawn in any minute: arithmetic, no clock, no lock, no thread."""
+
+from __future__ import annotations
+
+import math
+
+WINDOW = 60.0
+"""Seconds over which providers count."""
+
+SLACK = 0.6
+"""Seconds by which our window is longer than theirs: two requests that left a minute apart may
+arrive a little closer together. It costs 1 % of the limit and saves the 429s."""
+
+BIN = 0.25
+"""Seconds summed up into one entry of the log; an entry counts until its last moment is old."""
+
+
+EARLY = 1e-6
+"""Seconds that are no wait: below the resolution of sums of floats, and far below `SLACK`."""
+
+
+class Bucket:
+    """A limit per minute that no sliding minute exceeds, drawn from smoothly.
+
+    Two rules hold at once. The *log*: what was drawn in the last minute plus the new weight stays
+    within `limit` (a token bucket alone lets its burst come on top). The *pace*: beyond a burst
+    worth `burst_seconds`, draws are spread evenly (the generic cell rate algorithm), because
+    providers also look at seconds. `limit` None draws freely but keeps the log, so that a limit
+    learned later starts from what was really used.
+
+    Not thread-safe: the lane that owns it holds its lock around every call.
+    """
+
+    __slots__ = ("_bins", "_paid_until", "_used", "burst_seconds", "limit")
+
+    def __init__(self, limit: float | None, *, burst_seconds: float = 1.0) -> None:
+        self.limit = limit
+        self.burst_seconds = burst_seconds
+        self._bins: dict[int, float] = {}
+        self._used = 0.0
+        self._paid_until = -math.inf
+
+    def wait(self, weight: float, now: float) -> float:
+        """Seconds until `weight` may be drawn; 0.0 means now.
+
+        A weight above the limit counts as the whole limit: it goes when the minute is empty.
+        """
+        if self.limit is None:
+            return 0.0
+        weight = min(weight, self.limit)
+        seconds = max(self._pace_wait(weight, now), self._log_wait(weight, now))
+        return seconds if seconds > EARLY else 0.0
+
+    def draw(self, weight: float, now: float) -> int:
+        """Take `weight`; gives the bin that `give_back` wants."""
+        bin_number = int(now // BIN)
+        self._add(weight, bin_number)
+        if self.limit:
+            seconds = weight * (WINDOW + SLACK) / self.limit
+            self._paid_until = max(self._paid_until, now) + seconds
+        return bin_number
+
+    def give_back(self, weight: float, bin_number: int) -> None:
+        """Return part of the draw made in that bin (or, when negative, take more)."""
+        if bin_number in self._bins:
+            self._add(-weight, bin_number)
+        if self.limit:
+            self._paid_until -= weight * (WINDOW + SLACK) / self.limit
+
+    def used(self, now: float) -> float:
+        """What was drawn within the last minute."""
+        self._forget(now)
+        return self._used
+
+    def drawn_since(self, bin_number: int) -> float:
+        """What was drawn in that bin and after it."""
+        total = 0.0
+        for number in reversed(self._bins):
+            if number < bin_number:
+                break
+            total += self._bins[number]
+        return total
+
+    def book(self, weight: float, *, now: float, reset_after: float | None) -> None:
+        """Count `weight` as drawn by somebody else; it expires at the server's reset."""
+        age = 0.0 if reset_after is None else min(max(WINDOW - reset_after, 0.0), WINDOW - 1.0)
+        self._add(weight, int((now - age) // BIN))
+        self._bins = dict(sorted(self._bins.items()))
+
+    def forgive(self, weight: float) -> None:
+        """Drop `weight` from the oldest entries: the server no longer counts it."""
+        for number in tuple(self._bins):
+            part = min(self._bins[number], weight)
+            self._add(-part, number)
+            weight -= part
+            if weight <= 0:
+                return
+
+    def _pace_wait(self, weight: float, now: float) -> float:
+        own_seconds = weight * (WINDOW + SLACK) / self.limit  # type: ignore[operator]
+        return self._paid_until - now - max(self.burst_seconds - own_seconds, 0.0)
+
+    def _log_wait(self, weight: float, now: float) -> float:
+        self._forget(now)
+        excess = self._used + weight - self.limit  # type: ignore[operator]
+        if excess <= 1e-9:
+            return 0.0
+        for bin_number, drawn in self._bins.items():
+            excess -= drawn
+            if excess <= 1e-9:
+                return _expiry(bin_number) - now
+        return WINDOW + SLACK
+
+    def _forget(self, now: float) -> None:
+        while self._bins:
+            oldest = next(iter(self._bins))
+            if _expiry(oldest) > now:
+                return
+            self._used -= self._bins.pop(oldest)
+
+    def _add(self, weight: float, bin_number: int) -> None:
+        self._bins[bin_number] = self._bins.get(bin_number, 0.0) + weight
+        self._used += weight
+
+
+def _expiry(bin_number: int) -> float:
+    """When an entry stops counting: a whole window after the end of its bin."""
+    return (bin_number + 1) * BIN + WINDOW + SLACK

@@ -1,0 +1,64 @@
+"""Ending what is still queued when its time is up."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import weakref
+from typing import Callable
+
+from .clock import Clock, monotonic
+
+
+class Deadlines:
+    """Calls methods at their instants, from one thread that lives only while there are any.
+
+    Methods are held weakly: what finished in time is forgotten. The condition's lock guards the
+    heap and the thread's handle; methods are called outside it.
+    """
+
+    def __init__(self, *, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, weakref.WeakMethod[Callable[[], None]]]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition(threading.Lock())
+        self._thread: threading.Thread | None = None
+
+    def add(self, instant: float, method: Callable[[], None]) -> None:
+        """Call the bound `method` at `instant`, if its object still lives then."""
+        with self._changed:
+            heapq.heappush(self._heap, (instant, next(self._numbers), weakref.WeakMethod(method)))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, name="deluge-sync-deadlines", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Forget everything; the thread ends."""
+        with self._changed:
+            self._heap.clear()
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                due = self._take_due()
+                if not due and not self._heap:
+                    self._thread = None
+                    return
+                if not due:
+                    self._changed.wait(self._heap[0][0] - self._clock())
+            for reference in due:
+                method = reference()
+                if method is not None:
+                    method()
+
+    def _take_due(self) -> list[weakref.WeakMethod[Callable[[], None]]]:
+        now = self._clock()
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap)[2])
+        return due

@@ -1,0 +1,99 @@
+"""What belongs to this process: lanes, transports, and the end of all waiting at exit.
+
+A fork must not share threads, sockets or locks, so they all hang on a `Runtime` that is made anew
+in a child. An at-fork hook does it where hooks run; everyone who asks for `current()` compares
+process ids too, because uWSGI forks without running hooks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures.thread  # noqa: F401  (registers its own exit step: ours must come after)
+import os
+import threading
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Callable, TypeVar, cast
+
+from .cancellation import Cancellation
+from .lane import Lane
+
+if TYPE_CHECKING:
+    from .transport import Transport
+
+Resource = TypeVar("Resource")
+
+
+class Runtime:
+    """The process-wide resources, each made when first asked for.
+
+    The lock guards the two tables; what makes a resource runs under it, so it must not block.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.cancellation = Cancellation()
+        self._lanes: dict[Hashable, Lane] = {}
+        self._transports: dict[Hashable, Transport] = {}
+        self._lock = threading.Lock()
+
+    def lane(self, key: Hashable, make: Callable[[], Lane]) -> Lane:
+        """The lane of that account and limit group, shared by all clients of the process."""
+        return self._shared(self._lanes, key, make)
+
+    def transport(self, key: Hashable, make: Callable[[], Transport]) -> Transport:
+        """The transport with those options, shared by all clients of the process."""
+        return self._shared(self._transports, key, make)
+
+    def close(self) -> None:
+        """End every wait and close every socket; the process is about to exit."""
+        self.cancellation.cancel()
+        for transport in tuple(self._transports.values()):
+            transport.close()
+
+    def _shared(
+        self, table: dict[Hashable, Resource], key: Hashable, make: Callable[[], Resource]
+    ) -> Resource:
+        with self._lock:
+            if key not in table:
+                table[key] = make()
+            return table[key]
+
+
+_runtimes: dict[int, Runtime] = {}
+"""By process id. Those of parent processes stay: freeing their TLS sockets would end the parent's
+sessions."""
+
+
+def current() -> Runtime:
+    """The runtime of this process."""
+    pid = os.getpid()
+    runtime = _runtimes.get(pid)
+    if runtime is None:
+        runtime = _runtimes.setdefault(pid, Runtime())
+    return runtime
+
+
+def _close_at_exit() -> None:
+    runtime = _runtimes.get(os.getpid())
+    if runtime is not None:
+        runtime.close()
+
+
+def _after_fork() -> None:
+    """Should the child have got the id of a dead ancestor, that one's runtime is not its own."""
+    ancestor = _runtimes.pop(os.getpid(), None)
+    if ancestor is not None:
+        _runtimes[-len(_runtimes) - 1] = ancestor
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+# A pool's own exit step joins its workers, and plain atexit functions run after it: too late to
+# wake a worker that waits. Steps registered here run before, the last registered first. The
+# function is private, hence the guard.
+_register = cast(
+    "Callable[[Callable[[], None]], object]",
+    getattr(threading, "_register_atexit", atexit.register),
+)
+_register(_close_at_exit)

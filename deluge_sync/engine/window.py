@@ -1,0 +1,119 @@
+"""Feeding workers from an iterator, in the caller's thread, never far ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Callable, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+TICK = 0.25
+"""Seconds after which the waiting caller looks up, for its progress display."""
+
+
+class Inbox(Generic[Result]):
+    """Results put by many workers and taken, many at once, by one caller.
+
+    The caller says how many it waits for, so that it is not woken for each one. Appends and lengths
+    of a deque are atomic; the lock `_alarm` guards nothing, it is the caller's alarm clock.
+    """
+
+    def __init__(self) -> None:
+        self._results: deque[Result] = deque()
+        self._wanted = 1
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+
+    def put(self, result: Result) -> None:
+        """Called by a worker."""
+        self._results.append(result)
+        if len(self._results) >= self._wanted:
+            self._ring()
+
+    def take(self, wanted: int) -> list[Result]:
+        """All there is, as soon as `wanted` are there or `TICK` seconds have passed."""
+        self._wanted = wanted
+        if len(self._results) < wanted:
+            self._alarm.acquire(timeout=TICK)
+        return self.drain()
+
+    def drain(self) -> list[Result]:
+        """All there is now."""
+        return [self._results.popleft() for _ in range(len(self._results))]
+
+    def _ring(self) -> None:
+        try:
+            self._alarm.release()
+        except RuntimeError:  # it rings already
+            pass
+
+
+class Window(Generic[Result]):
+    """At most `2 * width` items of `source` are under way: `width` in work, the rest next in line.
+
+    `start(index, item, put)` begins the work on an item; its result comes through `put` as
+    (index, result), from any thread. The source is read in the caller's thread (a database cursor
+    belongs to it), as calls *finish*, so that one straggler does not hold up the rest.
+    """
+
+    def __init__(
+        self,
+        source: Iterator[Any],
+        start: Callable[[int, Any, Callable[[tuple[int, Result]], None]], None],
+        *,
+        width: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source = source
+        self._start = start
+        self._ahead = 2 * width
+        self._tick = tick
+        self._inbox: Inbox[tuple[int, Result]] = Inbox()
+        self._read = 0
+        self._finished = 0
+        self._exhausted = False
+
+    def as_completed(self) -> Iterator[tuple[int, Result]]:
+        """(index, result) as they finish; refilled one by one, so each is handed on at once."""
+        while self._refill(self._finished):
+            yield from self._collect(1)
+
+    def in_bulk(self) -> Iterator[tuple[int, Result]]:
+        """The same for a caller who wants all of them anyway: woken far less often."""
+        while self._refill(self._finished):
+            yield from self._collect(max(1, min(self._read - self._finished, self._ahead // 4)))
+
+    def in_order(self) -> Iterator[tuple[int, Result]]:
+        """(index, result) in the order of the source; what is early waits, within the window."""
+        early: dict[int, Result] = {}
+        turn = 0
+        while self._refill(turn):
+            early.update(self._collect(1))
+            while turn in early:
+                yield turn, early.pop(turn)
+                turn += 1
+
+    def leftovers(self) -> list[tuple[int, Result]]:
+        """What has finished and was not handed out yet."""
+        return self._inbox.drain()
+
+    def _refill(self, since: int) -> bool:
+        """Start items until `2 * width` are ahead of `since`; whether any are under way."""
+        while not self._exhausted and self._read - since < self._ahead:
+            try:
+                item = next(self._source)
+            except StopIteration:
+                self._exhausted = True
+                break
+            index = self._read
+            self._read += 1
+            self._start(index, item, self._inbox.put)
+        return self._read > self._finished
+
+    def _collect(self, wanted: int) -> list[tuple[int, Result]]:
+        results = self._inbox.take(wanted)
+        self._finished += len(results)
+        self._tick()
+        return results
