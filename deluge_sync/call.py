@@ -1,0 +1,259 @@
+"""One call: the order of its steps, written here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Optional
+
+from .engine.cancellation import Cancellation
+from .engine.clock import Clock, monotonic
+from .engine.lane import Lane, Reservation, Weights
+from .engine.retry import Attempts, RetryPolicy
+from .values.errors import (
+    CallError,
+    DeadlineExceededError,
+    DelugeError,
+    PostprocessError,
+    ThrottledError,
+    TransientError,
+)
+from .values.model import Model
+from .values.request import Request
+from .values.response import Answer, Response
+from .values.secret import Credential
+from .values.wire import HttpRequest, HttpResponse, LimitHint
+
+if TYPE_CHECKING:
+    from .adapters import Adapter
+    from .engine.transport import Transport
+
+Postprocess = Callable[[Response], Response]
+
+LONGEST_CALL = 900.0
+"""Seconds a call without a `timeout` may take from its first send on, retries included. Its wait
+for the first grant is not bounded: a big job behind a small limit is slow, it does not hang."""
+
+OUTPUT_GUESS = 1_024
+"""Output tokens to reserve where the request does not bound them; settled afterwards."""
+
+BYTES_PER_TOKEN = 4
+"""Of a request's body, the usual rule of thumb; settled afterwards."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """What all calls of one client to one model share, in one process.
+
+    `lanes` are drawn from in order: the client's own limits, then the account's.
+    """
+
+    model: Model
+    adapter: Adapter
+    credentials: tuple[Credential, ...]
+    lanes: tuple[Lane, ...]
+    transport: Transport
+    policy: RetryPolicy
+    request_timeout: float
+
+
+class Call:
+    """One prompt on its way to its answer.
+
+    `timeout` is seconds from `run` on, `deadline` a monotonic instant that goes before it; without
+    either the call may take `LONGEST_CALL` from its first send on.
+    `retries` names, after `run`, why each further attempt was made.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        request: Request,
+        *,
+        cancellation: Cancellation,
+        index: int | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        postprocess: Postprocess | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        self.retries: list[str] = []
+        self._route = route
+        self._request = request
+        self._index = index
+        self._timeout = timeout
+        self._postprocess = postprocess
+        self._cancellation = cancellation
+        self._clock = clock
+        self._sends = 0
+        self._latency: float | None = None
+        self._request_id: str | None = None
+        self._http = route.adapter.encode(request, route.model)
+        self._weights = _weights(self._http, request, route.model)
+        self._attempts = Attempts(
+            route.policy,
+            deadline=math.inf if deadline is None else deadline,
+            cancellation=cancellation,
+            may_retry=route.lanes[-1].may_retry,
+            clock=clock,
+        )
+
+    def run(self) -> Response:
+        """Send until answered or given up; errors of the call come back in the response."""
+        if self._attempts.deadline == math.inf and self._timeout is not None:
+            self._attempts.deadline = self._clock() + self._timeout
+        try:
+            for attempt in self._attempts:
+                with attempt:
+                    answer = self._attempt()
+        except CallError as error:
+            return self.failed(error)
+        return self._postprocessed(self._response(answer, error=answer.error))
+
+    def failed(self, error: DelugeError) -> Response:
+        """The response of this call with `error` and no answer."""
+        if self.retries:
+            self.retries.pop()  # the last failure was not followed by another attempt
+        return self._response(None, error=error)
+
+    def _attempt(self) -> Answer:
+        reservations = self._reserve()
+        self._start_clock()
+        self._sends += 1
+        answer: Answer | None = None
+        hints: Iterable[LimitHint] = ()
+        failure: CallError | None = None
+        answered = False
+        try:
+            reply = self._send()
+            answered = True
+            self._request_id = self._route.adapter.request_id(reply)
+            hints = self._route.adapter.limits(reply)
+            answer = self._route.adapter.decode(reply, self._route.model)
+        except CallError as error:
+            failure = error
+            self.retries.append(error.kind)
+            raise
+        finally:
+            self._settle(reservations, answer, hints, failure, answered)
+        return answer
+
+    def _reserve(self) -> list[tuple[Lane, Reservation]]:
+        taken: list[tuple[Lane, Reservation]] = []
+        try:
+            for lane in self._route.lanes:
+                reservation = lane.reserve(
+                    self._weights,
+                    deadline=self._attempts.deadline,
+                    cancellation=self._cancellation,
+                )
+                taken.append((lane, reservation))
+        except BaseException:
+            for lane, reservation in taken:
+                lane.cancel(reservation)
+            raise
+        return taken
+
+    def _start_clock(self) -> None:
+        if self._attempts.deadline == math.inf:
+            self._attempts.deadline = self._clock() + LONGEST_CALL
+
+    def _send(self) -> HttpResponse:
+        sent_at = self._clock()
+        limit = sent_at + self._route.request_timeout
+        try:
+            reply = self._route.transport.send(
+                self._http,
+                credentials=self._route.credentials,
+                deadline=min(limit, self._attempts.deadline),
+                cancellation=self._cancellation,
+            )
+        except DeadlineExceededError as error:
+            if limit < self._attempts.deadline:
+                raise TransientError(
+                    f"no answer within request_timeout={self._route.request_timeout:g} s "
+                    f"({error.message})"
+                ) from error
+            raise
+        self._latency = self._clock() - sent_at
+        return reply
+
+    def _settle(
+        self,
+        reservations: list[tuple[Lane, Reservation]],
+        answer: Answer | None,
+        hints: Iterable[LimitHint],
+        failure: CallError | None,
+        answered: bool,
+    ) -> None:
+        actual = _actual(answer, answered)
+        succeeded = answer is not None
+        own_limits, account = reservations[:-1], reservations[-1]
+        lane, reservation = account
+        if isinstance(failure, ThrottledError):
+            lane.throttled(reservation, failure.retry_after)
+        lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
+        for lane, reservation in own_limits:
+            lane.settle(reservation, actual, answered=answered, succeeded=succeeded)
+
+    def _response(self, answer: Answer | None, *, error: DelugeError | None) -> Response:
+        model = self._route.model
+        response = Response(
+            model=model.name,
+            prompt=self._request.conversation,
+            index=self._index,
+            content=answer.content if answer is not None else None,
+            finish_reason=answer.finish_reason if answer is not None else None,
+            usage=answer.usage if answer is not None else None,
+            cost=model.prices.cost(answer.usage) if answer is not None else None,
+            error=error,
+            attempts=self._sends,
+            latency=self._latency,
+            request_id=self._request_id,
+        )
+        if error is not None:
+            error.response = response
+            error.__traceback__ = None  # its frames would keep the whole call in memory
+        return response
+
+    def _postprocessed(self, response: Response) -> Response:
+        if self._postprocess is None or response.error is not None:
+            return response
+        try:
+            return self._postprocess(response)
+        except Exception as cause:
+            error = PostprocessError(f"postprocess raised {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+            return response.replace(error=error)
+
+
+def _weights(http: HttpRequest, request: Request, model: Model) -> Weights:
+    """What the call is expected to draw; tokens by the length of its body."""
+    read = len(http.body) / BYTES_PER_TOKEN
+    written = request.params.max_new_tokens or min(
+        OUTPUT_GUESS, model.max_output_tokens or OUTPUT_GUESS
+    )
+    return {
+        "requests": 1,
+        "tokens": read + written,
+        "input_tokens": read,
+        "output_tokens": written,
+    }
+
+
+def _actual(answer: Answer | None, answered: bool) -> Optional[Weights]:
+    """What the call really drew; None where nobody knows.
+
+    A request refused by the server counts as a request, but its tokens were never used.
+    """
+    if answer is not None:
+        usage = answer.usage
+        if not usage.total_tokens:
+            return None
+        return {
+            "tokens": usage.total_tokens,
+            "input_tokens": usage.input_tokens - usage.cache_read_tokens,
+            "output_tokens": usage.output_tokens,
+        }
+    return {"tokens": 0, "input_tokens": 0, "output_tokens": 0} if answered else None

@@ -1,0 +1,104 @@
+"""One `map`: prompts in, responses out, with the numbers in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextvars import Context, copy_context
+from typing import Any, Callable
+
+from .call import Call
+from .engine.cancellation import Cancellation
+from .engine.window import Window
+from .progress import Progress
+from .stats import Report, Tally
+from .values.errors import CallCancelledError, CallError, DelugeError
+from .values.response import Response
+
+logger = logging.getLogger(__name__)
+
+Put = Callable[[tuple[int, Response]], None]
+
+
+class Run:
+    """The calls of one `map` or `imap`, from the first prompt read to the last answer.
+
+    `prepare(prompt, index, cancellation)` makes a `Call` or raises a `DelugeError`, which becomes
+    that row's response. `execute(function)` has a worker run a function.
+    """
+
+    def __init__(
+        self,
+        prompts: Iterator[Any],
+        *,
+        prepare: Callable[[Any, int, Cancellation], Call],
+        execute: Callable[[Callable[[], None]], object],
+        model: str,
+        width: int,
+        cancellation: Cancellation,
+        tally: Tally,
+        progress: Callable[[Run], Progress],
+        keep: bool,
+    ) -> None:
+        self.tally = tally
+        self.cancellation = Cancellation(cancellation)
+        self._prepare = prepare
+        self._execute = execute
+        self._model = model
+        self._kept: dict[int, Response] | None = {} if keep else None
+        self._progress = progress(self)
+        self._window: Window[Response] = Window(
+            prompts, self._start, width=width, tick=self._progress.tick
+        )
+
+    def responses(self, *, ordered: bool) -> Iterator[Response]:
+        """The responses as they come, or in the order of the prompts.
+
+        Leaving early, by an exception or by closing the generator, cancels what is under way.
+        """
+        window = self._window
+        if self._kept is not None:
+            arrivals = window.in_bulk()
+        else:
+            arrivals = window.in_order() if ordered else window.as_completed()
+        try:
+            for index, response in arrivals:
+                if self._kept is not None:
+                    self._kept[index] = response
+                yield response
+        finally:
+            self.cancellation.cancel()
+            self.cancellation.detach()
+            for index, response in window.leftovers():
+                if self._kept is not None and not isinstance(response.error, CallCancelledError):
+                    self._kept[index] = response
+            self._progress.close()
+
+    def report(self) -> Report:
+        """The numbers so far, with the responses kept, in the order of their prompts."""
+        kept = self._kept or {}
+        return self.tally.report(kept[index] for index in sorted(kept))
+
+    def _start(self, index: int, prompt: Any, put: Put) -> None:
+        """Prepare one prompt in the caller's thread and hand it to a worker."""
+        try:
+            call = self._prepare(prompt, index, self.cancellation)
+        except DelugeError as error:
+            put((index, self._finished(Response(model=self._model, index=index, error=error))))
+            return
+        context = copy_context()
+        self._execute(lambda: put((index, self._work(call, context))))
+
+    def _work(self, call: Call, context: Context) -> Response:
+        """Run one call; called by a worker. Whatever happens, the row gets its response."""
+        try:
+            return self._finished(context.run(call.run), call.retries)
+        except BaseException as bug:
+            logger.exception("a call ended with an unexpected error")
+            error = CallError(f"unexpected {type(bug).__name__}: {bug}")
+            error.__cause__ = bug
+            return self._finished(call.failed(error))
+
+    def _finished(self, response: Response, retries: Iterable[str] = ()) -> Response:
+        self.tally.add(response, retries)
+        return response

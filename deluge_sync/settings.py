@@ -1,0 +1,136 @@
+"""A client's options, checked once."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .call import Postprocess
+from .progress import STYLES
+from .values.errors import ConfigError
+from .values.params import SAMPLING_FIELDS, SamplingParams
+from .values.secret import Secret
+
+NAME_LIST = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a `Client` was made with; see there for the meaning of each field."""
+
+    model_names: tuple[str, ...] = ("gpt-4.1-mini",)
+    model_weights: tuple[float, ...] | None = None
+    name: str | None = None
+    api_key: Secret | None = None
+    base_url: str | None = None
+    max_requests_per_minute: float | None = 1_000
+    max_tokens_per_minute: float | None = 100_000
+    max_concurrent_requests: int = 225
+    sampling_params: SamplingParams = SamplingParams()
+    max_attempts: int = 5
+    request_timeout: float = 300.0
+    timeout: float | None = None
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    postprocess: Postprocess | None = None
+    progress: str = "auto"
+    session: Any = None
+    verify: bool | str = True
+    proxies: Mapping[str, str] | None = None
+    named: frozenset[str] = frozenset()
+    """The options that were given; the others have their defaults."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_requests_per_minute", "max_tokens_per_minute"):
+            _check_limit(name, getattr(self, name))
+        for name in ("max_concurrent_requests", "max_attempts"):
+            _check_count(name, getattr(self, name))
+        check_seconds("request_timeout", self.request_timeout)
+        check_seconds("timeout", self.timeout)
+        if self.progress not in STYLES:
+            raise ConfigError(f"progress must be one of {', '.join(STYLES)}, not {self.progress!r}")
+        if self.postprocess is not None and not callable(self.postprocess):
+            raise ConfigError("postprocess must be callable")
+        for name in ("extra_headers", "extra_body"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ConfigError(f"{name} must be a dict, not {getattr(self, name)!r}")
+
+
+def settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settings:
+    """Settings from a client's arguments; `options` may name sampling parameters too."""
+    fields = dict(options, named=frozenset(options))
+    sampling = {name: fields.pop(name) for name in SAMPLING_FIELDS.intersection(fields)}
+    _check_names(fields, Settings.__dataclass_fields__)
+    names = (model_names,) if isinstance(model_names, str) else tuple(model_names)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"model_names must be a model's name or a list of them, not {names!r}")
+    fields["model_names"] = names
+    fields["model_weights"] = _weights(fields.get("model_weights"), names)
+    base = fields.get("sampling_params") or SamplingParams()
+    if isinstance(base, Mapping):
+        base = sampling_params(base)
+    fields["sampling_params"] = base.merged(sampling_options(sampling))
+    if isinstance(fields.get("api_key"), str):
+        fields["api_key"] = Secret(fields["api_key"])
+    for name in ("extra_headers", "extra_body"):
+        fields[name] = fields.get(name) or {}
+    return Settings(**fields)
+
+
+def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
+    """Sampling parameters from a mapping; an unknown name is a `ConfigError`."""
+    return SamplingParams(**sampling_options(options))
+
+
+def sampling_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`options` if each is a sampling parameter."""
+    _check_names(options, SAMPLING_FIELDS)
+    return options
+
+
+def check_seconds(name: str, value: float | None) -> None:
+    """Raise `ConfigError` unless `value` is None or a positive number of seconds."""
+    if value is not None and not (_is_number(value) and value > 0):
+        raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def _check_names(options: Mapping[str, Any], known: Any) -> None:
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted({*known, *SAMPLING_FIELDS}), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown option {name!r}{hint}")
+
+
+def _check_limit(name: str, value: float | None) -> None:
+    if value is not None and not (_is_number(value) and value > 0):
+        raise ConfigError(
+            f"{name} must be a positive number, or None to learn it from the server, not {value!r}"
+        )
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _weights(weights: Any, names: tuple[str, ...]) -> tuple[float, ...] | None:
+    if weights is None or weights == "uniform":
+        return None
+    try:
+        numbers = tuple(float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != len(names) or min(numbers, default=-1) < 0 or not sum(numbers):
+        raise ConfigError(
+            f"model_weights must be 'uniform' or {len(names)} numbers, one for each model and not "
+            f"all zero, not {weights!r}"
+        )
+    return numbers

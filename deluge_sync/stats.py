@@ -1,0 +1,117 @@
+"""Counting: what a run, and a client, has done so far."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .engine.clock import Clock, monotonic
+from .values.response import Response
+
+GROWTH = math.log(1.05)
+"""Latencies are counted in classes 5 % wide, so that percentiles of any run need little memory."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done: counts, tokens, money (US dollars), retries by reason, latencies (seconds).
+
+    `responses` are the answers of the run in the order of its prompts, as far as they came in
+    (`map` only). `latency_percentiles` has the keys 50, 90 and 99, and holds good answers only;
+    each figure is exact to 5 %. `unpriced` counts answers whose price is not known.
+    """
+
+    prompts: int = 0
+    answered: int = 0
+    failed: int = 0
+    cached: int = 0
+    attempts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    latency_percentiles: Mapping[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    responses: tuple[Response, ...] = ()
+
+
+class Tally:
+    """Adds up responses from many threads; the lock guards all its numbers."""
+
+    def __init__(self, parent: Tally | None = None, *, clock: Clock = monotonic) -> None:
+        self._parent = parent
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again at zero."""
+        with self._lock:
+            self._started_at = self._clock()
+            self._counts: Counter[str] = Counter()
+            self._cost = 0.0
+            self._retries: Counter[str] = Counter()
+            self._errors: Counter[str] = Counter()
+            self._latencies: Counter[int] = Counter()
+
+    def add(self, response: Response, retries: Iterable[str] = ()) -> None:
+        """Count one finished call; `retries` names why each of its retries was made."""
+        with self._lock:
+            counts = self._counts
+            counts["prompts"] += 1
+            counts["attempts"] += response.attempts
+            if response.error is not None:
+                counts["failed"] += 1
+                self._errors[response.error.kind] += 1
+            else:
+                counts["answered"] += 1
+            if response.cached:
+                counts["cached"] += 1
+            if response.usage is not None:
+                self._add_usage(response)
+            for kind in retries:
+                self._retries[kind] += 1
+        if self._parent is not None:
+            self._parent.add(response, retries)
+
+    def _add_usage(self, response: Response) -> None:
+        usage = response.usage
+        assert usage is not None
+        self._counts["input_tokens"] += usage.input_tokens
+        self._counts["output_tokens"] += usage.output_tokens
+        if response.cost is None:
+            self._counts["unpriced"] += 1
+        else:
+            self._cost += response.cost
+        if response.latency and response.error is None:
+            self._latencies[round(math.log(response.latency) / GROWTH)] += 1
+
+    def report(self, responses: Iterable[Response] = ()) -> Report:
+        """The numbers so far."""
+        with self._lock:
+            return Report(
+                cost=self._cost,
+                retries=dict(self._retries),
+                errors=dict(self._errors),
+                latency_percentiles=_percentiles(self._latencies),
+                seconds=self._clock() - self._started_at,
+                responses=tuple(responses),
+                **self._counts,
+            )
+
+
+def _percentiles(classes: Mapping[int, int]) -> dict[int, float]:
+    total = sum(classes.values())
+    found: dict[int, float] = {}
+    seen = 0
+    for number in sorted(classes):
+        seen += classes[number]
+        for percent in (50, 90, 99):
+            if percent not in found and seen * 100 >= percent * total:
+                found[percent] = math.exp(number * GROWTH)
+    return found
