@@ -1,0 +1,11 @@
+"""What the exit codes mean."""
+
+ANSWERED = 0
+FAILED = 1
+USAGE = 2
+CONFIGURATION = 3
+INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """The command line, or a file it names, cannot be used."""

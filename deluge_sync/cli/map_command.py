@@ -1,0 +1,205 @@
+"""`deluge-sync map`: prompts from a file, answers to a file, in the same order."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from ..client import Client
+from ..stats import Report
+from ..values.errors import PromptError
+from ..values.prompt import Conversation
+from ..values.response import Response
+from .exits import ANSWERED, FAILED, UsageError
+from .prompts import count_prompts, open_prompts
+
+logger = logging.getLogger(__name__)
+
+CLIENT_OPTIONS = (
+    "base_url",
+    "max_attempts",
+    "max_concurrent_requests",
+    "max_new_tokens",
+    "max_requests_per_minute",
+    "max_tokens_per_minute",
+    "progress",
+    "temperature",
+    "timeout",
+)
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser(
+        "map", help="answer every prompt of a file", description="Answer every prompt of a file."
+    )
+    parser.add_argument("input", help=".txt (a prompt a line), .jsonl, .csv, or - for stdin")
+    parser.add_argument("-o", "--output", help="JSON lines; without it they go to stdout")
+    parser.add_argument("-m", "--model", required=True, help="see `deluge-sync models`")
+    parser.add_argument("--field", help="which field of a .jsonl or .csv row is the prompt")
+    parser.add_argument("--system", help="a system prompt for all")
+    parser.add_argument("--limit", type=_count, help="only the first LIMIT prompts")
+    parser.add_argument(
+        "--max-requests-per-minute",
+        type=_limit,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="a number, or `auto` to learn it from the server (1,000, unless the "
+        "provider's entry says otherwise)",
+    )
+    parser.add_argument(
+        "--max-tokens-per-minute",
+        type=_limit,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="likewise (100,000)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=_count,
+        metavar="N",
+        dest="max_concurrent_requests",
+        default=argparse.SUPPRESS,
+        help="calls in flight (225)",
+    )
+    parser.add_argument(
+        "--max-attempts",
+        type=_count,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="failed sends of one call (5)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        default=argparse.SUPPRESS,
+        help="seconds for each call",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=_count,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="of each answer",
+    )
+    parser.add_argument("--temperature", type=float, metavar="T", default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--base-url", metavar="U", default=argparse.SUPPRESS, help="instead of the provider's"
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML with your providers and models")
+    parser.add_argument("--progress", choices=("auto", "bar", "log", "none"), default="auto")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer the prompts; gives the exit code."""
+    client = Client(options.model, config=options.config, **_client_options(options))
+    raw: deque[Any] = deque()
+    with open_prompts(options.input, options.field) as rows, client:
+        prompts = _prompts(itertools.islice(rows, options.limit), options.system, raw)
+        first = list(itertools.islice(prompts, 1))  # a file that cannot be read shows here
+        replies = client.imap(itertools.chain(first, prompts), total=_total(options))
+        with _output(options.output) as output:
+            for reply in replies:
+                output.write(_line(raw.popleft(), reply))
+    report = client.usage()
+    logger.info("%s", _summary(report))
+    return FAILED if report.failed else ANSWERED
+
+
+def _prompts(rows: Iterable[Any], system: str | None, raw: deque[Any]) -> Iterator[Any]:
+    """The rows as prompts; `raw` keeps what they were, for the output."""
+    for row in rows:
+        raw.append(None if isinstance(row, PromptError) else row)
+        yield row if system is None else _with_system(row, system)
+
+
+def _with_system(row: Any, system: str) -> Any:
+    try:
+        conversation = Conversation.of(row)
+    except PromptError as error:
+        return error
+    return Conversation().system(system).add(*conversation.messages)
+
+
+def _line(prompt: Any, reply: Response) -> str:
+    row = {
+        "index": reply.index,
+        "prompt": prompt,
+        "completion": reply.completion,
+        "error": None if reply.error is None else f"{reply.error.kind}: {reply.error}",
+        "model": reply.model,
+        "finish_reason": reply.finish_reason,
+        "usage": None if reply.usage is None else reply.usage._asdict(),
+        "cost": reply.cost,
+        "cached": reply.cached,
+        "attempts": reply.attempts,
+        "latency": None if reply.latency is None else round(reply.latency, 6),
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def _output(path: str | None) -> Iterator[TextIO]:
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure"):  # cron's locale is C: our data is UTF-8 all the same
+            sys.stdout.reconfigure(encoding="utf-8")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    try:
+        with open(path, "w", encoding="utf-8", buffering=1) as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _total(options: argparse.Namespace) -> int | None:
+    total = count_prompts(options.input)
+    return total if total is None or options.limit is None else min(total, options.limit)
+
+
+def _summary(report: Report) -> str:
+    latency = report.latency_percentiles
+    words = [
+        f"{report.answered:,} answered, {report.failed:,} failed in {report.seconds:.1f} s",
+        f"{report.input_tokens:,} + {report.output_tokens:,} tokens",
+        f"${report.cost:.4f}",
+    ]
+    if report.unpriced:
+        words.append(f"{report.unpriced:,} without a known price")
+    if report.retries:
+        retries = (f"{count} {kind}" for kind, count in sorted(report.retries.items()))
+        words.append(f"retries: {', '.join(retries)}")
+    if report.errors:
+        errors = (f"{count} {kind}" for kind, count in sorted(report.errors.items()))
+        words.append(f"errors: {', '.join(errors)}")
+    if latency:
+        words.append(f"latency {latency[50]:.3f} s median, {latency[99]:.3f} s p99")
+    return "; ".join(words)
+
+
+def _client_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the client; what was not said is left to its defaults."""
+    return {name: value for name, value in vars(options).items() if name in CLIENT_OPTIONS}
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _limit(text: str) -> float | None:
+    if text == "auto":
+        return None
+    return _count(text.replace("_", "").replace(",", ""))

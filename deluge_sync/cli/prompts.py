@@ -1,0 +1,101 @@
+"""Reading prompts from a file, one at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..values.errors import PromptError
+from .exits import UsageError
+
+USUAL_FIELDS = ("prompt", "messages", "text")
+
+
+@contextmanager
+def open_prompts(source: str, field: str | None) -> Iterator[Iterator[Any]]:
+    """The prompts of `source`: a .txt (a prompt a line), .jsonl or .csv file, or "-" for stdin.
+
+    Blank lines are no prompts. A row that cannot be read comes as a `PromptError`, so that it fails
+    alone; only the first row is an error of the whole file, because then the rest is no better.
+    Raises `UsageError`.
+    """
+    if source == "-":
+        yield _guarded(_lines(sys.stdin), "standard input")
+        return
+    path = Path(source)
+    readers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None and field is not None:
+        raise UsageError(f"--field is for .jsonl and .csv; {source} is read as text")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = reader(file, field) if reader is not None else _lines(file)
+            yield _guarded(rows, source)
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from error
+
+
+def count_prompts(source: str) -> int | None:
+    """How many prompts a text or JSON-lines file has; None where only reading it would tell."""
+    path = Path(source)
+    if source == "-" or path.suffix.lower() == ".csv" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def _guarded(rows: Iterator[Any], source: str) -> Iterator[Any]:
+    try:
+        for number, row in enumerate(rows):
+            if number == 0 and isinstance(row, PromptError):
+                raise UsageError(f"{source}: {row}")
+            yield row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{source} is not UTF-8 text: {error}") from error
+
+
+def _lines(file: TextIO) -> Iterator[Any]:
+    for line in file:
+        if "\0" in line:
+            raise UsageError("the input is binary, not text")
+        text = line.strip("\r\n")
+        if text.strip():
+            yield text
+
+
+def _json_lines(file: TextIO, field: str | None) -> Iterator[Any]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            yield PromptError(f"line {number} is not JSON: {error}")
+            continue
+        yield row if isinstance(row, str) else _chosen(row, field, f"line {number}")
+
+
+def _csv_rows(file: TextIO, field: str | None) -> Iterator[Any]:
+    reader = csv.DictReader(file)
+    names = reader.fieldnames or []
+    if field is None and len(names) == 1:
+        field = names[0]
+    for row in reader:
+        yield _chosen(row, field, f"line {reader.line_num}")
+
+
+def _chosen(row: Any, field: str | None, where: str) -> Any:
+    """The prompt in `row`: its `field`, or the first of the usual ones that it has."""
+    if not isinstance(row, Mapping):
+        return PromptError(f"{where} is neither a string nor an object")
+    for name in (field,) if field is not None else USUAL_FIELDS:
+        if row.get(name) is not None:
+            return row[name]
+    names = ", ".join(str(name) for name in row)
+    wanted = field if field is not None else " or ".join(USUAL_FIELDS)
+    return PromptError(f"{where} has no field {wanted}; it has: {names} (choose with --field)")
