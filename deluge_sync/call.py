@@ -210,7 +210,7 @@ class Call:
             error=error,
             attempts=self._sends,
             latency=self._latency,
-            request_id=self._request_id,
+            request_id=self._request_id or (answer.response_id if answer is not None else None),
         )
         if error is not None:
             error.response = response

@@ -131,11 +131,12 @@ class Model:
         """`params` as this model takes them, and the names of those that had to be dropped."""
         given = params.given()
         refused = set(self.refuses.intersection(given))
-        effort = params.reasoning_effort or self.default_effort
-        if effort != "none":
-            refused |= self.effort_gated.intersection(given)
-        if params.reasoning_effort is not None and params.reasoning_effort not in self.efforts:
+        effort = params.reasoning_effort
+        if effort is not None and effort not in self.efforts:
             refused.add("reasoning_effort")
+            effort = None
+        if (effort or self.default_effort) != "none":
+            refused |= self.effort_gated.intersection(given)
         if params.temperature == 1 and "temperature" in self.effort_gated:
             refused.discard("temperature")
         if not refused:

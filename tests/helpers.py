@@ -1,0 +1,20 @@
+"""Small things that several tests use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deluge_sync import Client
+from deluge_sync.testing import Sandbox
+
+UNLIMITED = 1e9
+
+
+def client_for(sandbox: Sandbox, model: str = "gpt-4.1-mini", **options: Any) -> Client:
+    """A client of `sandbox` without limits that matter."""
+    url = {"claude": sandbox.anthropic_url, "gemini": sandbox.gemini_url}
+    options.setdefault("max_requests_per_minute", UNLIMITED)
+    options.setdefault("max_tokens_per_minute", UNLIMITED)
+    options.setdefault("max_concurrent_requests", 16)
+    base_url = url.get(model.split("-")[0], sandbox.base_url)
+    return Client(model, base_url=base_url, api_key="sk-secret-key", progress="none", **options)
