@@ -1,0 +1,17 @@
+"""One vendor's wire format per module, as pure functions. See `base.Adapter` for the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import anthropic, gemini, openai_chat
+from .base import Adapter
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "openai_chat": openai_chat,
+    "anthropic": anthropic,
+    "gemini": gemini,
+}
+"""Every adapter by the name that `Provider.adapter` gives it."""
+
+__all__ = ["ADAPTERS", "Adapter"]

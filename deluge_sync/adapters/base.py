@@ -1,0 +1,42 @@
+"""What an adapter is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..values.model import Model
+from ..values.request import Request
+from ..values.response import Answer
+from ..values.wire import HttpRequest, HttpResponse, LimitHint
+
+
+class Adapter(Protocol):
+    """One vendor's wire format as pure functions: no I/O, no clock, no environment, no logging.
+
+    A module with these names is an adapter. `UNSUPPORTED` names the `SamplingParams` fields that
+    no model of this wire format can take; the caller drops them (and what `Model.refuses`) before
+    `encode`, which leaves them out in silence.
+    """
+
+    UNSUPPORTED: frozenset[str]
+
+    def encode(self, request: Request, model: Model) -> HttpRequest:
+        """The non-streaming call for `request`, complete but for its secrets.
+
+        The same request gives the same bytes. A prompt this vendor has no form for is a
+        `PromptError`.
+        """
+
+    def decode(self, response: HttpResponse, model: Model) -> Answer:
+        """What `response` says, whatever its status and body.
+
+        A refusal that was paid for is an `Answer` with `error` set; everything that is not an
+        answer is raised as the `CallError` that fits, with `status`, `code`, `request_id` and
+        `retry_after` as far as the response gives them. Nothing else is ever raised.
+        """
+
+    def limits(self, response: HttpResponse) -> tuple[LimitHint, ...]:
+        """What the headers say of the account's limits; () where they say nothing."""
+
+    def request_id(self, response: HttpResponse) -> str | None:
+        """The vendor's id of this exchange, for its support."""
