@@ -1,0 +1,1 @@
+"""Threads, forks, exits, faults and kills, for real: `pytest tests/stress`."""
