@@ -33,6 +33,7 @@ TEST = [
     "openai>=2",
     "anthropic>=0.100",
     "google-genai>=1.40",
+    "django>=4.2",  # for examples/django_view.py
 ]
 LINT = ["ruff>=0.12", "mypy>=1.15", "types-requests", "types-PyYAML", "types-tqdm"]
 

@@ -1,0 +1,88 @@
+"""The examples run as they stand, without a key, and the README's code is true."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deluge_sync.testing import Fault, Sandbox
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+def test_the_script_answers_every_review() -> None:
+    done = run(sys.executable, "examples/script.py")
+    assert done.returncode == 0, done.stderr
+    assert "3 answered, 0 failed" in done.stdout
+
+
+def test_the_stdlib_summary_runs_against_the_sandbox(tmp_path: Path) -> None:
+    done = run(
+        sys.executable, "examples/summarise_stdlib.py", "--model", "sandbox/echo", "--limit", "5",
+        "--folder", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_cron_job_writes_its_answers(tmp_path: Path) -> None:
+    command = tmp_path / "deluge-sync"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m deluge_sync "$@"\n')
+    command.chmod(0o755)
+    target = tmp_path / "answers.jsonl"
+    source = tmp_path / "prompts.txt"
+    source.write_text("one\ntwo\n")
+    done = run("sh", "examples/cron.sh", source, target,
+               PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["completion"] for row in rows] == ["one", "two"]
+    assert done.stdout == ""
+
+
+def test_the_django_view_answers_and_turns_a_failure_into_503(sandbox: Sandbox) -> None:
+    pytest.importorskip("django")
+    script = """
+import sys
+sys.path.insert(0, "examples")
+import django_view
+from django.test import Client
+site = Client()
+good, bad = site.get("/?topic=tides"), site.get("/?topic=fail")
+print(good.status_code, good.json()["answer"], bad.status_code)
+"""
+    sandbox.script([Fault("400", match="fail")])
+    done = run(sys.executable, "-c", script, MODEL="gpt-4.1-mini", OPENAI_API_KEY="k",
+               OPENAI_BASE_URL=sandbox.base_url)  # fmt: skip
+    assert done.stdout == "200 In one sentence, explain tides. 503\n", done.stderr
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
+def test_the_readmes_python_is_python_that_names_what_exists(code: str) -> None:
+    import deluge_sync
+    from deluge_sync import testing
+
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deluge_sync"):
+            home = testing if node.module.endswith("testing") else deluge_sync
+            assert all(hasattr(home, alias.name) for alias in node.names)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "client":
+            assert hasattr(deluge_sync.Client, node.attr)
