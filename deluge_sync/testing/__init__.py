@@ -1,0 +1,48 @@
+"""The sandbox provider: a local server with the OpenAI, Anthropic and Gemini wire formats.
+
+    from deluge_sync.testing import Sandbox
+
+    with Sandbox(requests_per_minute=600) as sandbox:
+        client = Client("gpt-4.1-mini", base_url=sandbox.base_url, api_key="any")
+        assert client.complete("Hello").completion == "Hello"
+        assert sandbox.journal[0].prompt == "Hello"
+
+Standard library only. The names below are loaded when first used, so that the pytest plugin costs
+nothing to collect.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .answers import Question, Reply
+    from .faults import Fault
+    from .journal import Record
+    from .launch import launch, serve
+    from .sandbox import Sandbox
+
+__all__ = ["Fault", "Question", "Record", "Reply", "Sandbox", "launch", "serve"]
+
+_HOME = {
+    "Fault": ".faults",
+    "Question": ".answers",
+    "Record": ".journal",
+    "Reply": ".answers",
+    "Sandbox": ".sandbox",
+    "launch": ".launch",
+    "serve": ".launch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,261 @@
+"""The order of steps of one request: key, shape, limits, fault, answer. Runs on the loop's thread.
+
+A request is first checked (401, 404, 400), then admitted by the limiter (429), and only an admitted
+one draws a fault, scripted or random. Requests that ask for no answer (models, token counts) pass
+the limiter by. What is refused is answered at once; what is admitted, after `delay`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+from urllib.parse import parse_qs
+
+from .answers import Answerer, Finished, Question
+from .checks import VendorError
+from .codec import JSON_TYPE, dump_json, parse_json
+from .connection import Connection, Counters
+from .delivery import deliver, problem_of, status_of
+from .faults import Fault, FaultPlan
+from .http import Answer, Headers, Incoming
+from .journal import Journal, Record
+from .limiter import Admission, Limiter, Refusal
+from .wire import Route
+from .wires import wire_of
+
+OWN_PATHS = "/_sandbox/"
+Delay = Union[float, Callable[[Question], float]]
+
+
+class Visit:
+    """What is known of one request so far."""
+
+    __slots__ = (
+        "admission",
+        "body",
+        "fault",
+        "finished",
+        "incoming",
+        "path",
+        "query",
+        "question",
+        "route",
+        "serial",
+        "wire",
+    )  # fmt: skip
+
+    def __init__(self, serial: int, incoming: Incoming) -> None:
+        self.serial = serial
+        self.incoming = incoming
+        self.path, _, self.query = incoming.target.partition("?")
+        self.wire = wire_of(incoming.method, self.path, incoming.headers)
+        self.route: Route | None = None
+        self.body: Any = None
+        self.question: Question | None = None
+        self.finished: Finished | None = None
+        self.admission: Admission | None = None
+        self.fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings that are looked at per request. See `Sandbox` for what they mean."""
+
+    api_key: str | None
+    models: tuple[str, ...] | None
+    delay: Delay
+    strict: bool
+    send_limit_headers: bool
+    count_max_tokens: bool
+    clock: Callable[[], float]
+
+
+class Service:
+    """Answers requests. See the module for the order of steps."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        answerer: Answerer,
+        limiter: Limiter,
+        faults: FaultPlan,
+        journal: Journal,
+        counters: Counters,
+    ) -> None:
+        self._policy = policy
+        self._answerer = answerer
+        self._limiter = limiter
+        self._faults = faults
+        self._journal = journal
+        self._counters = counters
+        self._serial = 0
+
+    def handle(self, incoming: Incoming, connection: Connection) -> None:
+        """Answer one request, now or later."""
+        if incoming.target.startswith(OWN_PATHS):
+            connection.deliver(self._own_page(incoming))
+            return
+        connection.count()
+        visit = Visit(self._serial, incoming)
+        self._serial += 1
+        try:
+            self._examine(visit)
+            self._admit(visit)
+            visit.fault = self._faults.next(visit.question.prompt if visit.question else "")
+            seconds = self._seconds(visit)
+        except VendorError as problem:
+            self._refuse(visit, problem, connection)
+        except Exception as error:  # an `answer` or `delay` of the user's that raises
+            self._refuse(visit, _broken(error), connection)
+        else:
+            self._schedule(visit, connection, seconds)
+
+    def _examine(self, visit: Visit) -> None:
+        """Check key, path and body, and read the question."""
+        policy, wire, headers = self._policy, visit.wire, visit.incoming.headers
+        if policy.api_key is not None:
+            _check_key(wire.key(headers, visit.query), policy.api_key)
+        visit.route = route = wire.route(visit.incoming.method, visit.path)
+        model = route.model
+        if route.operation in ("generate", "count"):
+            visit.body = parse_json(visit.incoming)
+            visit.question = wire.question(route, visit.body, headers, policy.strict)
+            model = visit.question.model
+        if model is not None and policy.models is not None and model not in policy.models:
+            raise wire.unknown_model(model)
+
+    def _admit(self, visit: Visit) -> None:
+        """Draw from the limits and find the answer's content."""
+        question, route = visit.question, visit.route
+        if question is None or route is None or route.operation != "generate":
+            return
+        most = (question.max_tokens or 0) if self._policy.count_max_tokens else 0
+        verdict = self._limiter.admit(_amounts(question.input_tokens, most))
+        if isinstance(verdict, Refusal):
+            raise visit.wire.refused(verdict, question.model)
+        visit.admission = verdict
+        visit.finished = self._answerer.finish(question)
+
+    def _refuse(self, visit: Visit, problem: VendorError, connection: Connection) -> None:
+        self._record(visit, problem.status)
+        connection.deliver(self._error(visit, problem))
+
+    def _schedule(self, visit: Visit, connection: Connection, seconds: float) -> None:
+        fault = visit.fault
+        status = fault.error_status if fault is not None and fault.error_status else 200
+        self._record(visit, status if fault is None else status_of(fault, status))
+        if seconds > 0:
+            connection.later(seconds, self._respond, visit, connection)
+        else:
+            self._respond(visit, connection)
+
+    def _seconds(self, visit: Visit) -> float:
+        delay = self._policy.delay
+        if callable(delay):
+            delay = delay(visit.question) if visit.question is not None else 0.0
+        fault = visit.fault
+        return delay + fault.seconds if fault is not None and fault.kind == "delay" else delay
+
+    def _respond(self, visit: Visit, connection: Connection) -> None:
+        fault = visit.fault
+        if fault is None:
+            self._settle(visit)
+            connection.deliver(self._good(visit))
+            return
+        status = fault.error_status
+        if status is None:
+            if fault.kind != "black_hole":
+                self._settle(visit)
+            deliver(connection, self._good(visit), fault)
+            return
+        if visit.admission:
+            self._limiter.settle(visit.admission, _amounts(0, 0))
+        deliver(connection, self._error(visit, problem_of(fault, status, visit.wire)), fault)
+
+    def _settle(self, visit: Visit) -> None:
+        if visit.admission and visit.finished is not None:
+            usage = visit.finished.usage
+            # What is read from the cache does not count against the limits (Anthropic's rule).
+            fresh = usage.input_tokens - usage.cache_read_tokens
+            self._limiter.settle(visit.admission, _amounts(fresh, usage.output_tokens))
+
+    def _good(self, visit: Visit) -> Answer:
+        try:
+            return Answer(200, self._headers(visit), dump_json(self._body(visit)))
+        except Exception as error:  # a user's `Reply` that cannot be put into JSON
+            return self._error(visit, _broken(error))
+
+    def _body(self, visit: Visit) -> Any:
+        wire, route = visit.wire, visit.route
+        assert route is not None
+        if visit.finished is not None and visit.question is not None:
+            return wire.answer(visit.question, visit.finished, visit.serial, time.time())
+        if visit.question is not None:
+            return wire.count(visit.question)
+        if route.operation == "models":
+            return wire.models(self._policy.models or ("echo", "fixed", "template"))
+        return wire.model(route.model or "")
+
+    def _error(self, visit: Visit, problem: VendorError) -> Answer:
+        body, headers = visit.wire.problem(problem, visit.serial)
+        headers = (*self._headers(visit), *headers, *problem.headers)
+        return Answer(problem.status, headers, dump_json(body))
+
+    def _headers(self, visit: Visit) -> Headers:
+        states = self._limiter.states() if self._policy.send_limit_headers else ()
+        return (JSON_TYPE, *visit.wire.headers(visit.serial, states, time.time()))
+
+    def _record(self, visit: Visit, status: int | None) -> None:
+        incoming, question = visit.incoming, visit.question
+        self._journal.add(
+            Record(
+                visit.serial,
+                self._policy.clock(),
+                incoming.method,
+                visit.path,
+                incoming.headers,
+                visit.body,
+                question.prompt if question is not None else None,
+                question.model if question is not None else None,
+                visit.wire.name,
+                visit.wire.key(incoming.headers, visit.query) is not None,
+                visit.fault.kind if visit.fault is not None else None,
+                status,
+            )
+        )
+
+    def _own_page(self, incoming: Incoming) -> Answer:
+        path, _, query = incoming.target.partition("?")
+        body: Any
+        if path == OWN_PATHS + "journal":
+            since = parse_qs(query).get("since", ["0"])[0]
+            start = int(since) if since.isdecimal() else 0
+            body = [record.as_json() for record in self._journal.snapshot(start)]
+        elif path == OWN_PATHS + "stats":
+            body = {**self._journal.stats(), **vars(self._counters)}
+        else:
+            return Answer(404, (JSON_TYPE,), dump_json({"error": f"no page {path}"}))
+        return Answer(200, (JSON_TYPE,), dump_json(body))
+
+
+def _broken(error: Exception) -> VendorError:
+    return VendorError(500, f"the sandbox failed: {type(error).__name__}: {error}")
+
+
+def _check_key(key: str | None, expected: str) -> None:
+    if key is None:
+        raise VendorError(401, "You didn't provide an API key.")
+    if not hmac.compare_digest(key.encode(), expected.encode()):
+        raise VendorError(401, "Incorrect API key provided.")
+
+
+def _amounts(input_tokens: int, output_tokens: int) -> dict[str, float]:
+    return {
+        "requests": 1,
+        "tokens": input_tokens + output_tokens,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }

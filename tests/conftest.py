@@ -1,0 +1,11 @@
+"""Fixtures of the whole suite.
+
+The plugin's names are taken over by import, so that the tests run the same from a bare checkout as
+where the package, and with it the plugin, is installed.
+"""
+
+from __future__ import annotations
+
+from deluge_sync.testing.pytest_plugin import pytest_configure, sandbox
+
+__all__ = ["pytest_configure", "sandbox"]
