@@ -1,39 +1,47 @@
-"""Blocking calls to language models at full throughput, for code that has no event loop."""
+"""Blocking calls to language models at full throughput, for code that has no event loop.
+
+The names below are loaded when first used: the pytest plugin, and programs that only mention this
+package, pay nothing for it.
+"""
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .client import Client
-from .stats import Report
-from .values.errors import (
-    AuthError,
-    BadRequestError,
-    CallCancelledError,
-    CallError,
-    ConfigError,
-    ConnectionFailedError,
-    DeadlineExceededError,
-    DecodeError,
-    DelugeError,
-    DelugeWarning,
-    ForkedError,
-    MissingKeyError,
-    NotFoundError,
-    PostprocessError,
-    PromptError,
-    QuotaExhaustedError,
-    RefusalError,
-    ResponseTooLargeError,
-    ThrottledError,
-    TooLongError,
-    TransientError,
-    UnknownModelError,
-)
-from .values.params import SamplingParams
-from .values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
-from .values.response import Response, Usage
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .stats import Report
+    from .values.errors import (
+        AuthError,
+        BadRequestError,
+        CallCancelledError,
+        CallError,
+        ConfigError,
+        ConnectionFailedError,
+        DeadlineExceededError,
+        DecodeError,
+        DelugeError,
+        DelugeWarning,
+        ForkedError,
+        MissingKeyError,
+        NotFoundError,
+        PostprocessError,
+        PromptError,
+        QuotaExhaustedError,
+        RefusalError,
+        ResponseTooLargeError,
+        ThrottledError,
+        TooLongError,
+        TransientError,
+        UnknownModelError,
+    )
+    from .values.params import SamplingParams
+    from .values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+    from .values.response import Response, Usage
 
 __all__ = [
     "AuthError",
@@ -71,5 +79,27 @@ __all__ = [
     "Usage",
     "__version__",
 ]
+
+_HOME = {"Client": ".client", "Report": ".stats", "SamplingParams": ".values.params"}
+_HOME.update(dict.fromkeys(("Response", "Usage"), ".values.response"))
+_HOME.update(
+    dict.fromkeys(
+        ("Conversation", "Message", "Text", "Thinking", "ToolCall", "ToolResult"), ".values.prompt"
+    )
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # What is not listed is an error: they are many, and all at home in one place.
+    value = getattr(import_module(_HOME.get(name, ".values.errors"), __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

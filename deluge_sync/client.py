@@ -463,7 +463,7 @@ class _Process:
         """End the threads: at once with `cancel`, else when what is queued is done."""
         if cancel:
             self.cancellation.cancel()
-        self.cancellation.detach()
+            self.deadlines.close()
         self._pool.shutdown(wait=cancel)
 
 

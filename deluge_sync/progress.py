@@ -32,7 +32,8 @@ class Progress:
     """Looks at the numbers now and then, and hands them to a display.
 
     `total` may be None (not known). `numbers` gives the report, `status` a few words on what is
-    under way. `tick` is cheap and may be called as often as one likes, from one thread at a time.
+    under way. `tick` is cheap and may be called as often as one likes, from any thread: should two
+    be due in the same moment, the numbers are shown twice.
     """
 
     def __init__(
@@ -55,16 +56,17 @@ class Progress:
     def tick(self) -> None:
         """Show the numbers if it is time to."""
         now = self._clock()
-        if self._display is not None and now >= self._next:
+        display = self._display
+        if display is not None and now >= self._next:
             self._next = now + self._seconds
-            self._display.show(self._numbers(), self.total, self._status())
+            display.show(self._numbers(), self.total, self._status())
 
     def close(self) -> None:
         """Show the last numbers and end."""
-        if self._display is not None:
-            self._display.show(self._numbers(), self.total, "")
-            self._display.close()
-            self._display = None
+        display, self._display = self._display, None
+        if display is not None:
+            display.show(self._numbers(), self.total, "")
+            display.close()
 
 
 class _Bar:

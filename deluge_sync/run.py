@@ -46,17 +46,19 @@ class Run:
         self._execute = execute
         self._model = model
         self._kept: dict[int, Response] | None = {} if keep else None
-        self._progress = progress(self)
-        self._window: Window[Response] = Window(
-            prompts, self._start, width=width, tick=self._progress.tick
-        )
+        self._progress = progress
+        self._source = prompts
+        self._width = width
 
     def responses(self, *, ordered: bool) -> Iterator[Response]:
         """The responses as they come, or in the order of the prompts.
 
         Leaving early, by an exception or by closing the generator, cancels what is under way.
         """
-        window = self._window
+        progress = self._progress(self)
+        window: Window[Response] = Window(
+            self._source, self._start, width=self._width, tick=progress.tick
+        )
         if self._kept is not None:
             arrivals = window.in_bulk()
         else:
@@ -68,11 +70,10 @@ class Run:
                 yield response
         finally:
             self.cancellation.cancel()
-            self.cancellation.detach()
             for index, response in window.leftovers():
                 if self._kept is not None and not isinstance(response.error, CallCancelledError):
                     self._kept[index] = response
-            self._progress.close()
+            progress.close()
 
     def report(self) -> Report:
         """The numbers so far, with the responses kept, in the order of their prompts."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -49,12 +51,17 @@ def test_a_sleep_ends_when_cancelled() -> None:
         cancellation.sleep(60)
 
 
-def test_a_detached_child_is_forgotten_by_its_parent() -> None:
+def test_a_parent_does_not_keep_its_children_alive() -> None:
     parent = Cancellation()
-    child = Cancellation(parent)
-    child.detach()
+    child = weakref.ref(Cancellation(parent))
+    gc.collect()
+    assert child() is None
+
+
+def test_a_child_of_a_cancelled_parent_is_cancelled() -> None:
+    parent = Cancellation()
     parent.cancel()
-    assert not child.cancelled
+    assert Cancellation(parent).cancelled
 
 
 class Recorder:

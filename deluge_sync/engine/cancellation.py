@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Callable
 
 from ..values.errors import CallCancelledError
@@ -14,20 +15,21 @@ class Cancellation:
     """Set once, never unset; setting it wakes all who wait under it.
 
     Whoever blocks adds a callable that unblocks it (releases a lock, shuts a socket down) and
-    discards it afterwards. A child is cancelled with its parent, not the other way round.
+    discards it afterwards. A child is cancelled with its parent, not the other way round, and its
+    parent does not keep it alive.
 
-    The lock guards `cancelled` and the set of interrupters; interrupters run outside it.
+    The lock guards `cancelled` and the two sets; interrupters run outside it.
     """
 
-    __slots__ = ("__weakref__", "_interrupters", "_lock", "_parent", "cancelled")
+    __slots__ = ("__weakref__", "_children", "_interrupters", "_lock", "cancelled")
 
     def __init__(self, parent: Cancellation | None = None) -> None:
         self.cancelled = False
         self._interrupters: set[Interrupter] = set()
+        self._children: weakref.WeakSet[Cancellation] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._parent = parent
         if parent is not None:
-            parent.add(self.cancel)
+            parent._adopt(self)
 
     def cancel(self) -> None:
         """Wake everyone; later calls do nothing."""
@@ -36,9 +38,12 @@ class Cancellation:
                 return
             self.cancelled = True
             interrupters = tuple(self._interrupters)
+            children = tuple(self._children)
             self._interrupters.clear()
         for interrupt in interrupters:
             interrupt()
+        for child in children:
+            child.cancel()
 
     def add(self, interrupter: Interrupter) -> None:
         """Have `interrupter` called, once, at `cancel()`; at once when that was before."""
@@ -52,11 +57,6 @@ class Cancellation:
         """No longer call `interrupter`."""
         with self._lock:
             self._interrupters.discard(interrupter)
-
-    def detach(self) -> None:
-        """Let the parent forget this one; called when the work under it is done."""
-        if self._parent is not None:
-            self._parent.discard(self.cancel)
 
     def check(self) -> None:
         """Raise `CallCancelledError` if cancelled."""
@@ -74,3 +74,10 @@ class Cancellation:
             finally:
                 self.discard(alarm.release)
         self.check()
+
+    def _adopt(self, child: Cancellation) -> None:
+        with self._lock:
+            if not self.cancelled:
+                self._children.add(child)
+                return
+        child.cancel()
