@@ -104,9 +104,7 @@ class Call:
         if self._attempts.deadline == math.inf and self._timeout is not None:
             self._attempts.deadline = self._clock() + self._timeout
         try:
-            for attempt in self._attempts:
-                with attempt:
-                    answer = self._attempt()
+            answer = self._attempts.run(self._attempt)
         except CallError as error:
             return self.failed(error)
         return self._postprocessed(self._response(answer, error=answer.error))

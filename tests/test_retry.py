@@ -44,13 +44,16 @@ def attempt_all(failures, *, policy=RetryPolicy(), deadline=1e9, may_retry=lambd
     )
     made = 0
     remaining = iter(failures)
-    for attempt in attempts:
-        with attempt:
-            made += 1
-            world.now += 1.0
-            failure = next(remaining)
-            if failure is not None:
-                raise failure
+
+    def attempt() -> None:
+        nonlocal made
+        made += 1
+        world.now += 1.0
+        failure = next(remaining)
+        if failure is not None:
+            raise failure
+
+    attempts.run(attempt)
     return made, world.slept
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, TypeVar
 
 import tenacity
 
 from ..values.errors import CallError, DeadlineExceededError, DelugeError, ThrottledError
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,31 @@ class Attempts:
         self._clock = clock
         self._uniform = uniform
 
-    def __iter__(self) -> Iterator[tenacity.AttemptManager]:
-        """Attempts, each a context; the one that must not be repeated raises what it raised."""
-        return iter(
-            tenacity.Retrying(
-                retry=self._again,
-                wait=self._pause,
-                stop=tenacity.stop_never,
-                sleep=self._cancellation.sleep,
-                reraise=True,
-            )
-        )
+    def run(self, attempt: Callable[[], Result]) -> Result:
+        """What `attempt` gives; raises what the one that must not be repeated raised.
+
+        tenacity is asked only once something has failed: its bookkeeping costs more than all our
+        own, and nearly every call succeeds at once.
+        """
+        try:
+            return attempt()
+        except CallError as error:
+            if not error.retryable:
+                raise
+            failures = [error]
+
+        def attempt_again() -> Result:
+            if failures:
+                raise failures.pop()
+            return attempt()
+
+        return tenacity.Retrying(
+            retry=self._again,
+            wait=self._pause,
+            stop=tenacity.stop_never,
+            sleep=self._cancellation.sleep,
+            reraise=True,
+        )(attempt_again)
 
     def _again(self, state: tenacity.RetryCallState) -> bool:
         outcome = state.outcome
