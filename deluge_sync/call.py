@@ -46,7 +46,7 @@ BYTES_PER_TOKEN = 4
 class Route:
     """What all calls of one client to one model share, in one process.
 
-    `lanes` are drawn from in order: the client's own limits, then the account's.
+    `lanes` are drawn from in order; the last one is the account's.
     """
 
     model: Model

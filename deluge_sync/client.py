@@ -32,6 +32,7 @@ from .values.errors import (
     PromptError,
 )
 from .values.model import Model
+from .values.params import SamplingParams
 from .values.prompt import Conversation, Message
 from .values.request import Request
 from .values.response import Response
@@ -127,8 +128,8 @@ class Client:
 
         `timeout` is seconds for the whole call. Raises what the call failed with: a `DelugeError`.
         """
-        process = self._process()
-        call = self._prepare(prompt, process, timeout=timeout, sampling=sampling)
+        seconds = self._seconds(timeout)
+        call = self._prepare(self._process(), prompt, self._params(sampling), timeout=seconds)
         response = call.run()
         self._tally.add(response, call.retries)
         return response.raise_for_error()
@@ -141,9 +142,9 @@ class Client:
         `timeout` counts from now, the wait for a free worker included.
         """
         process = self._process()
-        seconds = timeout or self._settings.timeout
+        seconds = self._seconds(timeout)
         deadline = None if seconds is None else monotonic() + seconds
-        call = self._prepare(prompt, process, timeout=timeout, sampling=sampling, deadline=deadline)
+        call = self._prepare(process, prompt, self._params(sampling), deadline=deadline)
         future: ResponseFuture = Future()
         self._remember(future)
         process.enqueue(_Job(call, future, self._finish), deadline)
@@ -311,36 +312,40 @@ class Client:
         if process is not None and process.pid == os.getpid():
             process.close(cancel=cancel)
 
+    def _params(self, sampling: Mapping[str, Any]) -> SamplingParams:
+        return self._settings.sampling_params.merged(sampling_options(sampling))
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        check_seconds("timeout", timeout)
+        return self._settings.timeout if timeout is None else timeout
+
     def _prepare(
         self,
-        prompt: Any,
         process: _Process,
+        prompt: Any,
+        params: SamplingParams,
         *,
         timeout: float | None = None,
-        sampling: Mapping[str, Any],
-        index: int | None = None,
         deadline: float | None = None,
+        index: int | None = None,
         cancellation: Cancellation | None = None,
     ) -> Call:
         """A call, ready to run: everything that can be wrong with it is found here."""
-        check_seconds("timeout", timeout)
-        chosen = self._settings
         route = process.routes.draw()
-        params = chosen.sampling_params.merged(sampling_options(sampling))
         request = Request(
             Conversation.of(prompt),
             process.routes.accepted(params, route),
-            chosen.extra_body,
-            chosen.extra_headers,
+            self._settings.extra_body,
+            self._settings.extra_headers,
         )
         return Call(
             route,
             request,
             index=index,
-            timeout=timeout or chosen.timeout,
+            timeout=timeout,
             deadline=deadline,
             cancellation=cancellation or process.cancellation,
-            postprocess=chosen.postprocess,
+            postprocess=self._settings.postprocess,
         )
 
     def _run(
@@ -352,16 +357,21 @@ class Client:
         sampling: Mapping[str, Any],
         keep: bool,
     ) -> Run:
-        if isinstance(prompts, (str, bytes, Conversation, Message, Mapping)):
+        single = isinstance(prompts, (str, bytes, Conversation, Message, Mapping))
+        if single or not isinstance(prompts, Iterable):
             raise PromptError(
                 f"map takes many prompts, this is one {type(prompts).__name__}: "
                 "use complete(prompt) or map([prompt])"
             )
-        sampling_options(sampling)
-        check_seconds("timeout", timeout)
+        params, seconds = self._params(sampling), self._seconds(timeout)
         process = self._process()
         process.routes.check()
-        prepare = functools.partial(self._prepare_row, process, timeout, sampling)
+
+        def prepare(prompt: Any, index: int, cancellation: Cancellation) -> Call:
+            return self._prepare(
+                process, prompt, params, timeout=seconds, index=index, cancellation=cancellation
+            )
+
         style, total = display
         if total is None and isinstance(prompts, Sequence):
             total = len(prompts)
@@ -378,24 +388,6 @@ class Client:
         )
         self._last_run = run
         return run
-
-    def _prepare_row(
-        self,
-        process: _Process,
-        timeout: float | None,
-        sampling: Mapping[str, Any],
-        prompt: Any,
-        index: int,
-        cancellation: Cancellation,
-    ) -> Call:
-        return self._prepare(
-            prompt,
-            process,
-            timeout=timeout,
-            sampling=sampling,
-            index=index,
-            cancellation=cancellation,
-        )
 
     def _show(self, style: str, total: int | None, numbers: Any) -> Progress:
         return Progress(

@@ -48,13 +48,18 @@ def warn_once(*words: str) -> None:
 
 
 class Routes:
-    """The routes of one client in one process; each is made when its model is first called."""
+    """The routes of one client in one process; each is made when its model is first called.
+
+    A call draws from the account's lane. It draws from the client's own limits too, and first,
+    where these could be the tighter ones: with several models, or once another client has named
+    larger limits for the account.
+    """
 
     def __init__(self, settings: Settings, models: tuple[Model, ...], runtime: Runtime) -> None:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[str, tuple[Route, Route]] = {}
         self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
         self._named = _named_limits(settings, models)
         self.own_limits = Lane(
@@ -71,10 +76,14 @@ class Routes:
 
     def to(self, model: Model) -> Route:
         """The route to `model`."""
-        route = self._routes.get(model.name)
-        if route is None:
-            route = self._routes.setdefault(model.name, self._make(model))
-        return route
+        found = self._routes.get(model.name)
+        if found is None:
+            found = self._routes.setdefault(model.name, self._make(model))
+        direct, bounded = found
+        most = self._settings.max_concurrent_requests
+        if len(self._models) > 1 or direct.lanes[0].grants_more_than(self._named, most):
+            return bounded
+        return direct
 
     def accepted(self, params: SamplingParams, route: Route) -> SamplingParams:
         """`params` without what the model does not take; warns once about those."""
@@ -95,23 +104,26 @@ class Routes:
 
     def status(self) -> str:
         """A few words on what is under way and what holds the next call back."""
-        lanes = (self.own_limits, *(route.lanes[-1] for route in tuple(self._routes.values())))
-        limit = next((word for word in (lane.bottleneck() for lane in lanes) if word), "")
-        words = f"{self.own_limits.in_flight} in flight"
+        accounts = [bounded.lanes[-1] for _, bounded in tuple(self._routes.values())]
+        waits = (lane.bottleneck() for lane in (self.own_limits, *accounts))
+        limit = next(filter(None, waits), "")
+        words = f"{sum(lane.in_flight for lane in accounts)} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
-    def _make(self, model: Model) -> Route:
+    def _make(self, model: Model) -> tuple[Route, Route]:
         model = _reachable(model)
         secret = self._settings.api_key or api_key_for(model.provider)
-        return Route(
+        account = self._lane(model, secret)
+        direct = Route(
             model=model,
             adapter=ADAPTERS[model.provider.adapter],
             credentials=_credentials(model, secret),
-            lanes=(self.own_limits, self._lane(model, secret)),
+            lanes=(account,),
             transport=self._transport(),
             policy=RetryPolicy(max_attempts=self._settings.max_attempts),
             request_timeout=self._settings.request_timeout,
         )
+        return direct, dataclasses.replace(direct, lanes=(self.own_limits, account))
 
     def _lane(self, model: Model, secret: Secret | None) -> Lane:
         group = model.limit_group or model.id

@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from .call import Call
 from .engine.cancellation import Cancellation
+from .engine.crew import Crew
 from .engine.window import Window
 from .progress import Progress
 from .stats import Report, Tally
@@ -43,7 +44,7 @@ class Run:
         self.tally = tally
         self.cancellation = Cancellation(cancellation)
         self._prepare = prepare
-        self._execute = execute
+        self._crew = Crew(execute, size=width)
         self._model = model
         self._kept: dict[int, Response] | None = {} if keep else None
         self._progress = progress
@@ -88,7 +89,7 @@ class Run:
             put((index, self._finished(Response(model=self._model, index=index, error=error))))
             return
         context = copy_context()
-        self._execute(lambda: put((index, self._work(call, context))))
+        self._crew.do(lambda: put((index, self._work(call, context))))
 
     def _work(self, call: Call, context: Context) -> Response:
         """Run one call; called by a worker. Whatever happens, the row gets its response."""

@@ -53,7 +53,8 @@ class Tally:
         """Begin again at zero."""
         with self._lock:
             self._started_at = self._clock()
-            self._counts: Counter[str] = Counter()
+            self._prompts = self._cached = self._attempts = self._unpriced = 0
+            self._input_tokens = self._output_tokens = 0
             self._cost = 0.0
             self._retries: Counter[str] = Counter()
             self._errors: Counter[str] = Counter()
@@ -62,46 +63,42 @@ class Tally:
     def add(self, response: Response, retries: Iterable[str] = ()) -> None:
         """Count one finished call; `retries` names why each of its retries was made."""
         with self._lock:
-            counts = self._counts
-            counts["prompts"] += 1
-            counts["attempts"] += response.attempts
+            self._prompts += 1
+            self._attempts += response.attempts
+            self._cached += response.cached
             if response.error is not None:
-                counts["failed"] += 1
                 self._errors[response.error.kind] += 1
-            else:
-                counts["answered"] += 1
-            if response.cached:
-                counts["cached"] += 1
+            elif response.latency:
+                self._latencies[int(math.log(response.latency) / GROWTH)] += 1
             if response.usage is not None:
-                self._add_usage(response)
-            for kind in retries:
-                self._retries[kind] += 1
+                self._input_tokens += response.usage.input_tokens
+                self._output_tokens += response.usage.output_tokens
+                self._unpriced += response.cost is None
+                self._cost += response.cost or 0.0
+            if retries:
+                self._retries.update(retries)
         if self._parent is not None:
             self._parent.add(response, retries)
-
-    def _add_usage(self, response: Response) -> None:
-        usage = response.usage
-        assert usage is not None
-        self._counts["input_tokens"] += usage.input_tokens
-        self._counts["output_tokens"] += usage.output_tokens
-        if response.cost is None:
-            self._counts["unpriced"] += 1
-        else:
-            self._cost += response.cost
-        if response.latency and response.error is None:
-            self._latencies[round(math.log(response.latency) / GROWTH)] += 1
 
     def report(self, responses: Iterable[Response] = ()) -> Report:
         """The numbers so far."""
         with self._lock:
+            failed = sum(self._errors.values())
             return Report(
+                prompts=self._prompts,
+                answered=self._prompts - failed,
+                failed=failed,
+                cached=self._cached,
+                attempts=self._attempts,
+                input_tokens=self._input_tokens,
+                output_tokens=self._output_tokens,
                 cost=self._cost,
+                unpriced=self._unpriced,
                 retries=dict(self._retries),
                 errors=dict(self._errors),
                 latency_percentiles=_percentiles(self._latencies),
                 seconds=self._clock() - self._started_at,
                 responses=tuple(responses),
-                **self._counts,
             )
 
 

@@ -90,7 +90,7 @@ def test_no_prompts_give_no_answers_and_no_error(sandbox: Sandbox) -> None:
     assert sandbox.requests == 0
 
 
-@pytest.mark.parametrize("one", ["a string", Conversation().user("x"), {"role": "user"}, b"x"])
+@pytest.mark.parametrize("one", ["a string", Conversation().user("x"), {"role": "user"}, 42])
 def test_map_refuses_a_single_prompt_and_says_what_to_do(sandbox: Sandbox, one) -> None:
     with pytest.raises(PromptError, match="complete"):
         client_for(sandbox).map(one)

@@ -179,6 +179,14 @@ class Lane:
                 if limit is not None:
                     bucket.limit = self._given[name] = max(limit, self._given.get(name, 0.0))
 
+    def grants_more_than(self, limits: Mapping[str, float | None], max_in_flight: float) -> bool:
+        """Whether somebody else named larger limits than these, so that these must be kept too."""
+        given = self._given
+        return self.max_in_flight > max_in_flight or any(
+            limit is not None and given.get(name, math.inf) > limit
+            for name, limit in limits.items()
+        )
+
     @property
     def limits(self) -> dict[str, float | None]:
         """The limits in force, per minute; None where none is known yet."""

@@ -12,7 +12,6 @@ from ..values.errors import CallError, DeadlineExceededError, DelugeError, Throt
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 
-
 Result = TypeVar("Result")
 
 
