@@ -26,6 +26,7 @@ TEST = [
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
+    "trustme>=1",
     "build>=1",
     "wheel>=0.40",
     "setuptools>=68",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from ._version import __version__
 from .adapters import ADAPTERS
 from .call import Route
 from .catalog import Catalog, api_key_for, located, retirement_notice
@@ -21,6 +22,8 @@ from .values.errors import ConfigError, DelugeWarning
 from .values.model import Model
 from .values.params import SamplingParams
 from .values.secret import Credential, Secret
+
+USER_AGENT = f"deluge-sync/{__version__}"
 
 _warned: set[tuple[str, ...]] = set()
 
@@ -154,7 +157,9 @@ class Routes:
         proxies = tuple(sorted(settings.proxies.items())) if settings.proxies else None
         return self._runtime.transport(
             (settings.verify, proxies),
-            lambda: PooledTransport(verify=settings.verify, proxies=settings.proxies),
+            lambda: PooledTransport(
+                verify=settings.verify, proxies=settings.proxies, user_agent=USER_AGENT
+            ),
         )
 
 

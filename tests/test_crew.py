@@ -12,6 +12,18 @@ from deluge_sync.engine.crew import SHIFT, Crew
 from deluge_sync.values.errors import CallCancelledError
 
 
+def of(pool: ThreadPoolExecutor):
+    """`pool` as a crew wants it: closed, it raises our error."""
+
+    def execute(function) -> None:
+        try:
+            pool.submit(function)
+        except RuntimeError as error:
+            raise CallCancelledError("closed") from error
+
+    return execute
+
+
 def test_every_piece_is_done_once_by_at_most_as_many_workers_as_allowed() -> None:
     done: deque[int] = deque()
     at_once, most, lock = 0, 0, threading.Lock()
@@ -26,7 +38,7 @@ def test_every_piece_is_done_once_by_at_most_as_many_workers_as_allowed() -> Non
             at_once -= 1
 
     with ThreadPoolExecutor(16) as pool:
-        crew = Crew(pool.submit, size=4)
+        crew = Crew(of(pool), size=4)
         for number in range(5_000):
             crew.do(lambda number=number: piece(number))
     assert sorted(done) == list(range(5_000))
@@ -38,12 +50,13 @@ def test_two_crews_of_one_pool_take_turns() -> None:
     go = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(go.wait, 5)
-        first, second = Crew(pool.submit, size=1), Crew(pool.submit, size=1)
+        first, second = Crew(of(pool), size=1), Crew(of(pool), size=1)
         for _ in range(3 * SHIFT):
             first.do(lambda: order.append("first"))
         second.do(lambda: order.append("second"))
         go.set()
     assert order.index("second") == SHIFT
+    assert len(order) == 3 * SHIFT + 1
 
 
 def test_what_is_left_when_the_pool_closes_is_still_done() -> None:

@@ -1,0 +1,189 @@
+"""One connection, and the exchanges over it: one request out, one answer in."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Optional
+
+from urllib3.util.wait import wait_for_read
+
+from ..values.errors import CallCancelledError, DeadlineExceededError
+from .clock import Clock
+from .dialing import Dialer
+from .exchange import AnswerReader
+from .routes import Route
+from .trust import Trust
+
+_BUFFER = 65_536
+
+
+class RequestHead:
+    """A request but for its body: the head's bytes, without Content-Length and the empty line.
+
+    Not a tuple and without a repr of its contents, as the head holds the secrets; and what it
+    gives out are memoryviews, so that no traceback shows them.
+    """
+
+    __slots__ = ("_always_framed", "_head", "bodiless_answer")
+
+    def __init__(self, head: bytes, method: str) -> None:
+        self._head = head
+        self.bodiless_answer = method == "HEAD"
+        self._always_framed = method in ("POST", "PUT", "PATCH")
+
+    def rendered(self, body: bytes) -> tuple[memoryview, ...]:
+        """The pieces to send: one, or two where joining them would copy a large body."""
+        if not body and not self._always_framed:
+            return (memoryview(self._head + b"\r\n"),)
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        if len(body) > _BUFFER:
+            return memoryview(self._head + length), memoryview(body)
+        return (memoryview(b"".join((self._head, length, body))),)
+
+
+class Connection:
+    """A connection of one route. One thread uses it at a time; any may `interrupt` it.
+
+    The lock guards `interrupted`, and the watched socket against being shut down after it was
+    closed, when its number may be another's.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_lock",
+        "_sock",
+        "_timeout",
+        "_watched",
+        "idle_since",
+        "interrupted",
+        "reader",
+        "route",
+    )
+
+    def __init__(self, route: Route, reader: AnswerReader, clock: Clock) -> None:
+        self.route = route
+        self.reader = reader
+        self.idle_since = 0.0
+        self.interrupted = False
+        self._clock = clock
+        self._sock: Optional[socket.socket] = None
+        self._timeout = -1.0
+        self._watched: Optional[socket.socket] = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not closed yet; the other end may have closed it."""
+        return self._sock is not None
+
+    def open(self, trust: Trust, until: float) -> None:
+        """Connect; see `Dialer` for what it raises."""
+        dialer = Dialer(self.route, trust, until=until, clock=self._clock, watch=self._watch)
+        self._sock = dialer.dial()
+
+    def exchange(self, head: RequestHead, body: bytes, deadline: float) -> None:
+        """Send one request and read its whole answer into `reader`.
+
+        Raises the errors of `AnswerReader`, `DeadlineExceededError`, and the socket's own. A
+        server that closes before it has read all may still have answered (413, 401): that answer
+        counts.
+        """
+        reader = self.reader
+        reader.start(bodiless=head.bodiless_answer)
+        unsent: Optional[OSError] = None
+        try:
+            for piece in head.rendered(body):
+                self._send(piece, deadline)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            unsent = error
+        while not reader.complete:
+            data = self._receive(deadline)
+            if data:
+                reader.feed(data)
+            elif self.interrupted:
+                raise CallCancelledError("the call was cancelled")
+            elif unsent is not None:
+                raise unsent
+            else:
+                reader.finish()
+        if unsent is not None:
+            reader.reusable = False
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection cannot be used: closed by the server, or with bytes nobody
+        asked for on it.
+        """
+        sock = self._sock
+        if sock is None or self.interrupted:
+            return True
+        try:
+            return wait_for_read(sock, timeout=0.0) or _has_pending(sock)
+        except (OSError, ValueError):
+            return True
+
+    def interrupt(self) -> None:
+        """Wake the thread that uses it, which then fails; it cannot be used again."""
+        with self._lock:
+            self.interrupted = True
+            if self._watched is not None:
+                with suppress(OSError):
+                    # Not the method of an SSLSocket: that one first drops the TLS state, and what
+                    # another thread sends in that moment would go out in the clear.
+                    socket.socket.shutdown(self._watched, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it; more than once is fine."""
+        with self._lock:
+            self._watched = None
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
+            self.reader.detach()
+
+    def _watch(self, sock: Optional[socket.socket]) -> None:
+        with self._lock:
+            self._watched = sock
+            if self.interrupted and sock is not None:
+                raise CallCancelledError("the call was cancelled")
+
+    def _send(self, piece: memoryview, deadline: float) -> None:
+        while piece:
+            sock = self._armed(deadline)
+            if sock is None:
+                raise DeadlineExceededError("the deadline passed while sending the request")
+            with suppress(socket.timeout):
+                piece = piece[sock.send(piece) :]
+
+    def _receive(self, deadline: float) -> bytes:
+        while True:
+            sock = self._armed(deadline)
+            if sock is None:
+                where = self.reader.progress()
+                raise DeadlineExceededError(f"the deadline passed {where}")
+            try:
+                return sock.recv(_BUFFER)
+            except socket.timeout:
+                pass
+
+    def _armed(self, deadline: float) -> Optional[socket.socket]:
+        """The socket, with a timeout that ends before the deadline; None after the deadline.
+
+        Setting a timeout is a system call, and each lets go of the GIL. So one that will do is
+        kept: it may be down to half of what is left, and when it ends early we come by again.
+        """
+        left = deadline - self._clock()
+        if left <= 0:
+            return None
+        sock = self._sock
+        assert sock is not None, "the connection is closed"
+        if not left / 2 <= self._timeout <= left:
+            self._timeout = left if left < 0.1 else left * 0.75
+            sock.settimeout(self._timeout)
+        return sock
+
+
+def _has_pending(sock: socket.socket) -> bool:
+    pending = getattr(sock, "pending", None)
+    return pending is not None and pending() > 0

@@ -1,0 +1,268 @@
+"""The one way out to the network: one request, one answer, by a total deadline."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple, Optional, Protocol
+
+from ..values.errors import (
+    CallCancelledError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    DelugeError,
+)
+from ..values.secret import Credential
+from ..values.wire import HttpRequest, HttpResponse
+from .cancellation import Cancellation
+from .clock import Clock, monotonic
+from .connections import Connection, RequestHead
+from .exchange import AnswerReader, ParserFactory
+from .heads import rendered_head, target_of
+from .proxies import proxy_for
+from .routes import FOREIGN_ERRORS, Route, connection_failure
+from .trust import Trust
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_MOST_PLANS = 256
+
+
+class Transport(Protocol):
+    """Sends requests, from many threads at once."""
+
+    def send(
+        self,
+        request: HttpRequest,
+        *,
+        credentials: tuple[Credential, ...],
+        deadline: float,
+        cancellation: Cancellation,
+    ) -> HttpResponse:
+        """Send `request` exactly once, with `credentials` as headers, and return its answer,
+        whatever its status: redirects are not followed.
+
+        `deadline` is an instant of the monotonic clock for all of it. Raises
+        `ConnectionFailedError` (no connection, or lost before the answer was complete),
+        `DecodeError` (not HTTP, or a damaged encoding), `ResponseTooLargeError`,
+        `DeadlineExceededError` (says in which phase), `CallCancelledError` (by `cancellation` or
+        `close`) and `ConfigError` (a URL, header, proxy or CA bundle that cannot be used). Errors
+        hold no secrets, nor do their tracebacks.
+        """
+        ...
+
+    def close(self) -> None:
+        """End idle connections and calls in flight; every later `send` is cancelled."""
+        ...
+
+
+class _Plan(NamedTuple):
+    """What all calls of one model share."""
+
+    route: Route
+    head: RequestHead
+    idle: deque[Connection]
+
+
+class PooledTransport:
+    """Keep-alive connections made by urllib3, and an exchange of our own over them.
+
+    `verify`: see `Trust`. `proxies`: see `proxy_for`; with `use_environment` False the proxy
+    variables are not looked at. A server's proxy is chosen once. Neither .netrc nor cookies are
+    ever used. `max_response_bytes` caps bodies as they come and decoded. Opening a connection may
+    take `connect_timeout` seconds, and never longer than the deadline. Idle connections are
+    reused, the latest first, for `idle_seconds`; at most `most_idle` of one route are kept. Every
+    `send` is one request on the wire: where the server closes a kept connection in that very
+    moment it is a `ConnectionFailedError`, for the retry layer to count.
+
+    No lock is held over I/O, nor is there one on the way of a call: stacks and dictionaries are
+    used by single operations, which are atomic.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: bool | str = True,
+        proxies: Optional[Mapping[str, Optional[str]]] = None,
+        use_environment: bool = True,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        connect_timeout: float = 5.0,
+        idle_seconds: float = 60.0,
+        most_idle: int = 1_024,
+        user_agent: str = "deluge-sync",
+        clock: Clock = monotonic,
+        wall_clock: Clock = time.time,
+        parser: Optional[ParserFactory] = None,
+    ) -> None:
+        self._trust = Trust(verify)
+        self._proxies = proxies
+        self._use_environment = use_environment
+        self._max_response_bytes = max_response_bytes
+        self._connect_timeout = connect_timeout
+        self._idle_seconds = idle_seconds
+        self._most_idle = most_idle
+        self._user_agent = user_agent
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._parser = parser
+        self._closed = False
+        self._plans: dict[tuple[object, ...], _Plan] = {}
+        self._routes: dict[tuple[str, str, int], Route] = {}
+        self._idle: dict[Route, deque[Connection]] = {}
+        self._open: set[Connection] = set()
+
+    def send(
+        self,
+        request: HttpRequest,
+        *,
+        credentials: tuple[Credential, ...],
+        deadline: float,
+        cancellation: Cancellation,
+    ) -> HttpResponse:
+        """See `Transport.send`."""
+        connection: Optional[Connection] = None
+        plan: Optional[_Plan] = None
+        try:
+            self._check(cancellation)
+            plan = self._plan(request, credentials)
+            connection = self._idle_connection(plan.idle) or self._new_connection(plan.route)
+            cancellation.add(connection.interrupt)
+            return self._answer(connection, plan.head, request.body, deadline)
+        except DelugeError as error:
+            failure = error
+        except FOREIGN_ERRORS as error:
+            if plan is None:
+                raise
+            failure = connection_failure(error, plan.route)
+        finally:
+            if connection is not None and plan is not None:
+                cancellation.discard(connection.interrupt)
+                self._give_back(connection, plan.idle, cancellation)
+        if connection is not None and connection.interrupted:
+            failure = CallCancelledError("the call was cancelled while it was being sent")
+        # Outside of the except clauses, and without its past: the frames below hold the prompt,
+        # and the exceptions of others hold who knows what.
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
+
+    def close(self) -> None:
+        """See `Transport.close`. It does not wait for the calls in flight to notice."""
+        self._closed = True
+        for connection in list(self._open):
+            connection.interrupt()
+        self._close_idle()
+        self._plans.clear()
+
+    def _check(self, cancellation: Cancellation) -> None:
+        if self._closed:
+            raise CallCancelledError("the transport is closed")
+        cancellation.check()
+
+    def _answer(
+        self, connection: Connection, head: RequestHead, body: bytes, deadline: float
+    ) -> HttpResponse:
+        if not connection.is_open:
+            self._connect(connection, deadline)
+        connection.exchange(head, body, deadline)
+        reader = connection.reader
+        return HttpResponse(reader.status, reader.headers, reader.body(), self._wall_clock())
+
+    def _connect(self, connection: Connection, deadline: float) -> None:
+        peer = connection.route.peer
+        now = self._clock()
+        if now >= deadline:
+            raise DeadlineExceededError(f"the deadline passed before connecting to {peer}")
+        try:
+            connection.open(self._trust, min(deadline, now + self._connect_timeout))
+        except (socket.timeout, TimeoutError):
+            if self._clock() >= deadline:
+                raise DeadlineExceededError(
+                    f"the deadline passed while connecting to {peer}"
+                ) from None
+            raise ConnectionFailedError(
+                f"no connection to {peer} within {self._connect_timeout:g} s"
+            ) from None
+
+    def _plan(self, request: HttpRequest, credentials: tuple[Credential, ...]) -> _Plan:
+        key = (request.method, request.url, request.headers, credentials)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._new_plan(request, credentials)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _new_plan(self, request: HttpRequest, credentials: tuple[Credential, ...]) -> _Plan:
+        target = target_of(request.url)
+        origin = target[:3]
+        route = self._routes.get(origin)
+        if route is None:
+            proxy = proxy_for(request.url, self._proxies, use_environment=self._use_environment)
+            route = self._routes.setdefault(origin, Route(*origin, proxy))
+        head = rendered_head(
+            request,
+            credentials,
+            target=target,
+            forwarder=route.proxy if target.scheme == "http" else None,
+            user_agent=self._user_agent,
+        )
+        idle = self._idle.setdefault(route, deque())
+        return _Plan(route, RequestHead(head, request.method), idle)
+
+    def _new_connection(self, route: Route) -> Connection:
+        reader = AnswerReader(max_bytes=self._max_response_bytes, parser=self._parser)
+        connection = Connection(route, reader, self._clock)
+        self._open.add(connection)
+        if self._closed:
+            connection.interrupt()
+        return connection
+
+    def _idle_connection(self, idle: deque[Connection]) -> Optional[Connection]:
+        oldest = self._clock() - self._idle_seconds
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                break
+            if connection.idle_since >= oldest and not connection.is_stale():
+                return connection
+            self._drop(connection)
+        return None
+
+    def _give_back(
+        self, connection: Connection, idle: deque[Connection], cancellation: Cancellation
+    ) -> None:
+        # `cancelled` is looked at after `discard`: while it is False no interrupter was taken to
+        # be run, so none can hit the connection's next user.
+        if not connection.reader.reusable or cancellation.cancelled or connection.interrupted:
+            self._drop(connection)
+            return
+        connection.idle_since = self._clock()
+        idle.append(connection)
+        self._trim(idle, connection.idle_since - self._idle_seconds)
+        if self._closed:
+            self._close_idle()
+
+    def _trim(self, idle: deque[Connection], oldest: float) -> None:
+        """Close what lies deepest in the stack, too long or too deep. New ones come on top, so a
+        stack that shrinks in the meantime loses at most a good connection.
+        """
+        try:
+            while len(idle) > self._most_idle or idle[0].idle_since < oldest:
+                self._drop(idle.popleft())
+        except IndexError:
+            pass
+
+    def _drop(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+    def _close_idle(self) -> None:
+        for idle in list(self._idle.values()):
+            while idle:
+                try:
+                    self._drop(idle.pop())
+                except IndexError:
+                    break
