@@ -47,16 +47,21 @@ def test_every_piece_is_done_once_by_at_most_as_many_workers_as_allowed() -> Non
 
 def test_two_crews_of_one_pool_take_turns() -> None:
     order: list[str] = []
-    go = threading.Event()
+    go, done = threading.Event(), threading.Semaphore(0)
+
+    def piece(name: str) -> None:
+        order.append(name)
+        done.release()
+
     with ThreadPoolExecutor(1) as pool:
         pool.submit(go.wait, 5)
         first, second = Crew(of(pool), size=1), Crew(of(pool), size=1)
         for _ in range(3 * SHIFT):
-            first.do(lambda: order.append("first"))
-        second.do(lambda: order.append("second"))
+            first.do(lambda: piece("first"))
+        second.do(lambda: piece("second"))
         go.set()
+        assert all(done.acquire(timeout=5) for _ in range(3 * SHIFT + 1))
     assert order.index("second") == SHIFT
-    assert len(order) == 3 * SHIFT + 1
 
 
 def test_what_is_left_when_the_pool_closes_is_still_done() -> None:
