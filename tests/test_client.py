@@ -183,10 +183,10 @@ def test_one_attempt_that_takes_too_long_is_made_again(sandbox: Sandbox) -> None
     assert reply.attempts == 2
 
 
-def test_a_refusal_is_an_error_that_keeps_what_was_paid(sandbox: Sandbox) -> None:
-    with Sandbox(answer=lambda question: Reply("I will not.", finish="refusal")) as refusing:
-        with pytest.raises(RefusalError) as caught:
-            client_for(refusing).complete("something bad")
+def test_a_refusal_is_an_error_that_keeps_what_was_paid() -> None:
+    refusal = Reply("I will not.", finish="refusal")
+    with Sandbox(answer=refusal) as refusing, pytest.raises(RefusalError) as caught:
+        client_for(refusing).complete("something bad")
     assert caught.value.response.usage.output_tokens > 0
     assert caught.value.response.cost > 0
 
@@ -424,9 +424,8 @@ def test_clients_of_one_account_share_its_limits(sandbox: Sandbox) -> None:
     first = client_for(sandbox, max_requests_per_minute=600)
     second = client_for(sandbox, max_requests_per_minute=600)
     first.map(PROMPTS[:9])
-    with pytest.raises(DeadlineExceededError):
-        for _ in range(9):
-            second.complete("hello", timeout=0.02)
+    replies = second.map(PROMPTS[:9], timeout=0.02)
+    assert any(isinstance(reply.error, DeadlineExceededError) for reply in replies)
 
 
 def test_with_limits_changes_this_client(sandbox: Sandbox) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import deluge_sync
+from deluge_sync import testing
 from deluge_sync.testing import Fault, Sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -75,11 +77,11 @@ print(good.status_code, good.json()["answer"], bad.status_code)
     assert done.stdout == "200 In one sentence, explain tides. 503\n", done.stderr
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
-def test_the_readmes_python_is_python_that_names_what_exists(code: str) -> None:
-    import deluge_sync
-    from deluge_sync import testing
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_readmes_python_is_python_that_names_what_exists(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deluge_sync"):
             home = testing if node.module.endswith("testing") else deluge_sync

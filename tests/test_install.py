@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = "from deluge_sync import Client; print(Client('sandbox/echo').complete('hello').completion)"
+SCRIPT = (
+    "from deluge_sync import Client; print(Client('sandbox/echo').complete('hello').completion)"
+)
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:

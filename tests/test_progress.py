@@ -73,9 +73,7 @@ def test_on_a_terminal_a_bar_shows_count_tokens_cost_and_the_limit(monkeypatch) 
         assert words in text
 
 
-def test_nothing_is_written_to_stdout_or_stderr_without_a_terminal(
-    sandbox: Sandbox, capfd
-) -> None:
+def test_nothing_is_written_to_stdout_or_stderr_without_a_terminal(sandbox: Sandbox, capfd) -> None:
     with client_for(sandbox) as client:
         client.map(["a", "b"], progress="auto")
     assert capfd.readouterr() == ("", "")
