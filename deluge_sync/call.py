@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from .values.wire import HttpRequest, HttpResponse, LimitHint
 if TYPE_CHECKING:
     from .adapters import Adapter
     from .engine.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 Postprocess = Callable[[Response], Response]
 
@@ -132,6 +135,7 @@ class Call:
         except CallError as error:
             failure = error
             self.retries.append(error.kind)
+            logger.debug("%s: attempt %d failed: %s", self._route.model.name, self._sends, error)
             raise
         finally:
             self._settle(reservations, answer, hints, failure, answered)
@@ -190,7 +194,9 @@ class Call:
         own_limits, account = reservations[:-1], reservations[-1]
         lane, reservation = account
         if isinstance(failure, ThrottledError):
-            lane.throttled(reservation, failure.retry_after)
+            paused = lane.throttled(reservation, failure.retry_after)
+            if paused is not None:
+                logger.info("%s: throttled, paused for %.1f s", lane.name, paused)
         lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
         for lane, reservation in own_limits:
             lane.settle(reservation, actual, answered=answered, succeeded=succeeded)

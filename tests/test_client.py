@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import logging
+import pickle
 import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
+import requests
 
 from deluge_sync import (
     AuthError,
@@ -34,7 +37,7 @@ from deluge_sync.testing import Fault, Reply, Sandbox
 
 from .helpers import client_for
 
-MODELS = ["gpt-4.1-mini", "claude-haiku-4-5", "gemini-2.5-flash"]
+MODELS = ["gpt-4.1-mini", "claude-haiku-4-5", "gemini-3.5-flash"]
 PROMPTS = [f"prompt number {number}" for number in range(100)]
 
 
@@ -491,6 +494,41 @@ def test_the_key_appears_nowhere_but_in_its_header(sandbox: Sandbox) -> None:
     seen = [repr(client), repr(vars(client)), repr(reply), str(reply.error), repr(client.settings)]
     assert not [text for text in seen if "sk-secret-key" in text]
     assert sandbox.journal[0].headers["authorization"] == "Bearer sk-secret-key"
+
+
+def test_the_key_appears_in_no_log_even_when_everything_is_logged(sandbox, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    sandbox.script(["401", "reset"])
+    client_for(sandbox).map(["one", "two", "three"])
+    assert "attempt 1 failed" in caplog.text
+    assert "sk-secret-key" not in caplog.text
+
+
+def test_a_pause_of_the_lane_is_logged_once(sandbox: Sandbox, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    sandbox.script([Fault("429", retry_after=0.1, retry_after_form="ms")])
+    client_for(sandbox).complete("hello")
+    assert [record.getMessage() for record in caplog.records] == [
+        "openai/gpt-4.1-mini: throttled, paused for 0.1 s"
+    ]
+
+
+def test_a_session_of_the_users_own_is_used(sandbox: Sandbox) -> None:
+    session = requests.Session()
+    session.headers["x-company"] = "acme"
+    replies = client_for(sandbox, session=session).map(PROMPTS[:20])
+    assert [reply.completion for reply in replies] == PROMPTS[:20]
+    assert {record.headers["x-company"] for record in sandbox.journal} == {"acme"}
+    assert sandbox.journal[0].headers["authorization"] == "Bearer sk-secret-key"
+
+
+def test_responses_and_errors_survive_pickling(sandbox: Sandbox) -> None:
+    sandbox.script([Fault("400", match="bad")])
+    replies = client_for(sandbox).map(["good", "bad"])
+    again = pickle.loads(pickle.dumps(replies))
+    assert again[0] == replies[0]
+    assert (type(again[1].error), str(again[1].error)) == (BadRequestError, str(replies[1].error))
+    assert again[1].error.status == 400
 
 
 def test_one_client_serves_many_threads(sandbox: Sandbox) -> None:

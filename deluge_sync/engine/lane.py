@@ -151,8 +151,8 @@ class Lane:
         with self._lock:
             return self._budget.spend(self._clock())
 
-    def throttled(self, reservation: Reservation, retry_after: float | None) -> None:
-        """The server said: too fast. Pause the whole lane.
+    def throttled(self, reservation: Reservation, retry_after: float | None) -> float | None:
+        """The server said: too fast. Pause the whole lane; gives the seconds of a new pause.
 
         Calls of one wave, sent before the pause began, do not lengthen it, except that a longer
         `retry_after` (seconds) is obeyed exactly.
@@ -161,7 +161,7 @@ class Lane:
             now = self._clock()
             same_wave = reservation.granted_at <= self._paused_at
             if retry_after is None and same_wave:
-                return
+                return None
             if not same_wave:
                 self._pauses += 1
                 self._paused_at = now
@@ -169,6 +169,7 @@ class Lane:
                 ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._pauses - 1))
                 retry_after = self._uniform(ceiling / 2, ceiling)
             self._paused_until = max(self._paused_until, now + retry_after)
+        return None if same_wave else retry_after
 
     def widen(self, limits: Mapping[str, float | None], max_in_flight: float) -> None:
         """Another client names its limits for this account: the largest named one holds."""

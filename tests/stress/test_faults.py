@@ -16,7 +16,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("model", ["gpt-4.1-mini", "claude-haiku-4-5", "gemini-2.5-flash"])
+@pytest.mark.parametrize("model", ["gpt-4.1-mini", "claude-haiku-4-5", "gemini-3.5-flash"])
 def test_every_prompt_gets_its_own_answer_and_every_attempt_is_counted(model: str) -> None:
     prompts = [f"prompt number {number} of many" for number in range(3_000)]
     with Sandbox(faults=FAULTS, seed=1, keep_bodies=False) as sandbox:
