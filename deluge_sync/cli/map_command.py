@@ -10,9 +10,10 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Callable, TextIO
 
 from ..client import Client
+from ..progress import STYLES
 from ..stats import Report
 from ..values.errors import PromptError
 from ..values.prompt import Conversation
@@ -22,17 +23,36 @@ from .prompts import count_prompts, open_prompts
 
 logger = logging.getLogger(__name__)
 
-CLIENT_OPTIONS = (
-    "base_url",
-    "max_attempts",
-    "max_concurrent_requests",
-    "max_new_tokens",
-    "max_requests_per_minute",
-    "max_tokens_per_minute",
-    "progress",
-    "temperature",
-    "timeout",
-)
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _limit(text: str) -> float | None:
+    if text == "auto":
+        return None
+    return _count(text.replace("_", "").replace(",", ""))
+
+
+CLIENT_FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "max_requests_per_minute": (
+        "--max-requests-per-minute",
+        _limit,
+        "a number, or `auto` to learn it from the server (1,000, unless the provider's entry in "
+        "the catalog says otherwise)",
+    ),
+    "max_tokens_per_minute": ("--max-tokens-per-minute", _limit, "likewise (100,000)"),
+    "max_concurrent_requests": ("--concurrency", _count, "calls in flight (225)"),
+    "max_attempts": ("--max-attempts", _count, "failed sends of one call (5)"),
+    "timeout": ("--timeout", float, "seconds for each call"),
+    "max_new_tokens": ("--max-new-tokens", _count, "of each answer"),
+    "temperature": ("--temperature", float, "of the sampling"),
+    "base_url": ("--base-url", str, "instead of the provider's"),
+}
+"""By the client's option. One that is not said is left to the client's default."""
 
 
 def add_to(commands: Any) -> None:
@@ -46,62 +66,19 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--field", help="which field of a .jsonl or .csv row is the prompt")
     parser.add_argument("--system", help="a system prompt for all")
     parser.add_argument("--limit", type=_count, help="only the first LIMIT prompts")
-    parser.add_argument(
-        "--max-requests-per-minute",
-        type=_limit,
-        metavar="N",
-        default=argparse.SUPPRESS,
-        help="a number, or `auto` to learn it from the server (1,000, unless the "
-        "provider's entry says otherwise)",
-    )
-    parser.add_argument(
-        "--max-tokens-per-minute",
-        type=_limit,
-        metavar="N",
-        default=argparse.SUPPRESS,
-        help="likewise (100,000)",
-    )
-    parser.add_argument(
-        "--concurrency",
-        type=_count,
-        metavar="N",
-        dest="max_concurrent_requests",
-        default=argparse.SUPPRESS,
-        help="calls in flight (225)",
-    )
-    parser.add_argument(
-        "--max-attempts",
-        type=_count,
-        metavar="N",
-        default=argparse.SUPPRESS,
-        help="failed sends of one call (5)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="S",
-        default=argparse.SUPPRESS,
-        help="seconds for each call",
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=_count,
-        metavar="N",
-        default=argparse.SUPPRESS,
-        help="of each answer",
-    )
-    parser.add_argument("--temperature", type=float, metavar="T", default=argparse.SUPPRESS)
-    parser.add_argument(
-        "--base-url", metavar="U", default=argparse.SUPPRESS, help="instead of the provider's"
-    )
+    for option, (flag, kind, words) in CLIENT_FLAGS.items():
+        parser.add_argument(
+            flag, dest=option, type=kind, metavar="X", default=argparse.SUPPRESS, help=words
+        )
     parser.add_argument("--config", metavar="FILE", help="YAML with your providers and models")
-    parser.add_argument("--progress", choices=("auto", "bar", "log", "none"), default="auto")
+    parser.add_argument("--progress", choices=STYLES, default="auto")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer the prompts; gives the exit code."""
-    client = Client(options.model, config=options.config, **_client_options(options))
+    said = {name: value for name, value in vars(options).items() if name in CLIENT_FLAGS}
+    client = Client(options.model, config=options.config, progress=options.progress, **said)
     raw: deque[Any] = deque()
     with open_prompts(options.input, options.field) as rows, client:
         prompts = _prompts(itertools.islice(rows, options.limit), options.system, raw)
@@ -185,21 +162,3 @@ def _summary(report: Report) -> str:
     if latency:
         words.append(f"latency {latency[50]:.3f} s median, {latency[99]:.3f} s p99")
     return "; ".join(words)
-
-
-def _client_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said of the client; what was not said is left to its defaults."""
-    return {name: value for name, value in vars(options).items() if name in CLIENT_OPTIONS}
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def _limit(text: str) -> float | None:
-    if text == "auto":
-        return None
-    return _count(text.replace("_", "").replace(",", ""))
