@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
@@ -62,7 +62,7 @@ class Route:
 
 
 class Call:
-    """One prompt on its way to its answer.
+    """One prompt on its way to its answer; `prompt` is what the response will show it came from.
 
     `timeout` is seconds from `run` on, `deadline` a monotonic instant that goes before it; without
     either the call may take `LONGEST_CALL` from its first send on.
@@ -74,6 +74,7 @@ class Call:
         route: Route,
         request: Request,
         *,
+        prompt: Any,
         cancellation: Cancellation,
         index: int | None = None,
         timeout: float | None = None,
@@ -83,7 +84,7 @@ class Call:
     ) -> None:
         self.retries: list[str] = []
         self._route = route
-        self._request = request
+        self._prompt = prompt
         self._index = index
         self._timeout = timeout
         self._postprocess = postprocess
@@ -205,7 +206,7 @@ class Call:
         model = self._route.model
         response = Response(
             model=model.name,
-            prompt=self._request.conversation,
+            prompt=self._prompt,
             index=self._index,
             content=answer.content if answer is not None else None,
             finish_reason=answer.finish_reason if answer is not None else None,

@@ -341,6 +341,7 @@ class Client:
         return Call(
             route,
             request,
+            prompt=prompt,
             index=index,
             timeout=timeout,
             deadline=deadline,

@@ -50,6 +50,19 @@ def warn_once(*words: str) -> None:
         warnings.warn("".join(words), DelugeWarning, stacklevel=4)
 
 
+class _Choice:
+    """The two routes to a model: within the client's own limits, and without them.
+
+    `route` is the one in use; it was chosen when the account's lane had been widened `widenings`
+    times.
+    """
+
+    def __init__(self, bounded: Route) -> None:
+        self.bounded = self.route = bounded
+        self.direct = dataclasses.replace(bounded, lanes=bounded.lanes[-1:])
+        self.widenings = -1
+
+
 class Routes:
     """The routes of one client in one process; each is made when its model is first called.
 
@@ -62,7 +75,7 @@ class Routes:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._routes: dict[str, tuple[Route, Route]] = {}
+        self._choices: dict[str, _Choice] = {}
         self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
         self._named = _named_limits(settings, models)
         self.own_limits = Lane(
@@ -79,14 +92,16 @@ class Routes:
 
     def to(self, model: Model) -> Route:
         """The route to `model`."""
-        found = self._routes.get(model.name)
-        if found is None:
-            found = self._routes.setdefault(model.name, self._make(model))
-        direct, bounded = found
-        most = self._settings.max_concurrent_requests
-        if len(self._models) > 1 or direct.lanes[0].grants_more_than(self._named, most):
-            return bounded
-        return direct
+        choice = self._choices.get(model.name)
+        if choice is None:
+            choice = self._choices.setdefault(model.name, _Choice(self._make(model)))
+        account = choice.bounded.lanes[-1]
+        if choice.widenings != account.widenings:
+            choice.widenings = account.widenings
+            most = self._settings.max_concurrent_requests
+            binding = len(self._models) > 1 or account.grants_more_than(self._named, most)
+            choice.route = choice.bounded if binding else choice.direct
+        return choice.route
 
     def accepted(self, params: SamplingParams, route: Route) -> SamplingParams:
         """`params` without what the model does not take; warns once about those."""
@@ -107,26 +122,24 @@ class Routes:
 
     def status(self) -> str:
         """A few words on what is under way and what holds the next call back."""
-        accounts = [bounded.lanes[-1] for _, bounded in tuple(self._routes.values())]
+        accounts = [choice.bounded.lanes[-1] for choice in tuple(self._choices.values())]
         waits = (lane.bottleneck() for lane in (self.own_limits, *accounts))
         limit = next(filter(None, waits), "")
         words = f"{sum(lane.in_flight for lane in accounts)} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
-    def _make(self, model: Model) -> tuple[Route, Route]:
+    def _make(self, model: Model) -> Route:
         model = _reachable(model)
         secret = self._settings.api_key or api_key_for(model.provider)
-        account = self._lane(model, secret)
-        direct = Route(
+        return Route(
             model=model,
             adapter=ADAPTERS[model.provider.adapter],
             credentials=_credentials(model, secret),
-            lanes=(account,),
+            lanes=(self.own_limits, self._lane(model, secret)),
             transport=self._transport(),
             policy=RetryPolicy(max_attempts=self._settings.max_attempts),
             request_timeout=self._settings.request_timeout,
         )
-        return direct, dataclasses.replace(direct, lanes=(self.own_limits, account))
 
     def _lane(self, model: Model, secret: Secret | None) -> Lane:
         group = model.limit_group or model.id

@@ -86,7 +86,8 @@ class Run:
         try:
             call = self._prepare(prompt, index, self.cancellation)
         except DelugeError as error:
-            put((index, self._finished(Response(model=self._model, index=index, error=error))))
+            bad = Response(model=self._model, prompt=prompt, index=index, error=error)
+            put((index, self._finished(bad)))
             return
         context = copy_context()
         self._crew.do(lambda: put((index, self._work(call, context))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
 import threading
 from contextlib import suppress
 from typing import Optional
@@ -17,6 +19,13 @@ from .routes import Route
 from .trust import Trust
 
 _BUFFER = 65_536
+
+FRESH_SECONDS = 0.005
+"""A connection that was used this short a time ago is taken to be alive. Looking costs a system
+call, and over a network the server's closing could hardly have arrived yet; where it does close in
+that very moment, the retry layer counts the failure."""
+
+_TIMEVAL = struct.Struct("@ll")
 
 
 class RequestHead:
@@ -111,13 +120,15 @@ class Connection:
         if unsent is not None:
             reader.reusable = False
 
-    def is_stale(self) -> bool:
+    def is_stale(self, now: float) -> bool:
         """Whether an idle connection cannot be used: closed by the server, or with bytes nobody
         asked for on it.
         """
         sock = self._sock
         if sock is None or self.interrupted:
             return True
+        if now - self.idle_since < FRESH_SECONDS:
+            return False
         try:
             return wait_for_read(sock, timeout=0.0) or _has_pending(sock)
         except (OSError, ValueError):
@@ -153,7 +164,7 @@ class Connection:
             sock = self._armed(deadline)
             if sock is None:
                 raise DeadlineExceededError("the deadline passed while sending the request")
-            with suppress(socket.timeout):
+            with suppress(socket.timeout, BlockingIOError):
                 piece = piece[sock.send(piece) :]
 
     def _receive(self, deadline: float) -> bytes:
@@ -164,7 +175,7 @@ class Connection:
                 raise DeadlineExceededError(f"the deadline passed {where}")
             try:
                 return sock.recv(_BUFFER)
-            except socket.timeout:
+            except (socket.timeout, BlockingIOError):
                 pass
 
     def _armed(self, deadline: float) -> Optional[socket.socket]:
@@ -180,8 +191,26 @@ class Connection:
         assert sock is not None, "the connection is closed"
         if not left / 2 <= self._timeout <= left:
             self._timeout = left if left < 0.1 else left * 0.75
-            sock.settimeout(self._timeout)
+            _set_timeout(sock, self._timeout)
         return sock
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel end a send or receive after `seconds`, with `BlockingIOError`.
+
+    With Python's own timeout every send and receive is two system calls, of which the first waits:
+    a GIL handed over once more for nothing. That one is left to TLS, which needs it, and to systems
+    whose kernels take other values here.
+    """
+    if os.name != "posix" or type(sock) is not socket.socket:
+        sock.settimeout(seconds)
+        return
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+    whole = int(seconds)
+    value = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
 def _has_pending(sock: socket.socket) -> bool:

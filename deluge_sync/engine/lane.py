@@ -88,6 +88,7 @@ class Lane:
     ) -> None:
         self.name = name
         self.max_in_flight = max_in_flight
+        self.widenings = 0
         self._budget = RetryBudget()
         self._buckets = {key: _bucket(key, limit) for key, limit in limits.items()}
         self._given = {key: limit for key, limit in limits.items() if limit is not None}
@@ -172,13 +173,20 @@ class Lane:
         return None if same_wave else retry_after
 
     def widen(self, limits: Mapping[str, float | None], max_in_flight: float) -> None:
-        """Another client names its limits for this account: the largest named one holds."""
+        """Another client names its limits for this account: the largest named one holds.
+
+        `widenings` counts these, for those who remember what they found.
+        """
         with self._lock:
+            self.widenings += 1
             self.max_in_flight = max(self.max_in_flight, max_in_flight)
             for name, limit in limits.items():
                 bucket = self._buckets.setdefault(name, _bucket(name, None))
                 if limit is not None:
                     bucket.limit = self._given[name] = max(limit, self._given.get(name, 0.0))
+            woken = self._advance(self._clock())
+        for waiter in woken:
+            waiter.wake()
 
     def grants_more_than(self, limits: Mapping[str, float | None], max_in_flight: float) -> bool:
         """Whether somebody else named larger limits than these, so that these must be kept too."""

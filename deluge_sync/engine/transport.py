@@ -220,13 +220,13 @@ class PooledTransport:
         return connection
 
     def _idle_connection(self, idle: deque[Connection]) -> Optional[Connection]:
-        oldest = self._clock() - self._idle_seconds
+        now = self._clock()
         while idle:
             try:
                 connection = idle.pop()
             except IndexError:
                 break
-            if connection.idle_since >= oldest and not connection.is_stale():
+            if connection.idle_since >= now - self._idle_seconds and not connection.is_stale(now):
                 return connection
             self._drop(connection)
         return None

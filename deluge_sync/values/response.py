@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from .errors import CallError, DelugeError
-from .prompt import Conversation, Message
+from .prompt import Message
 
 
 class Usage(NamedTuple):
@@ -50,12 +50,12 @@ class Response:
     """The outcome of one call: an answer, or the error it failed with.
 
     `cost` is US dollars (None where the price is not known); `latency` is the seconds of the last
-    attempt, from send to the whole body; `attempts` counts sends; `index` is the prompt's position
-    in its `map`.
+    attempt, from send to the whole body; `attempts` counts sends; `prompt` is the prompt as it was
+    given, `index` its position in its `map`.
     """
 
     model: str
-    prompt: Conversation | None = None
+    prompt: Any = None
     index: int | None = None
     content: Message | None = None
     finish_reason: str | None = None
