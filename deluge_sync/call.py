@@ -15,6 +15,7 @@ from .engine.retry import Attempts, RetryPolicy
 from .values.errors import (
     CallError,
     DeadlineExceededError,
+    DecodeError,
     DelugeError,
     PostprocessError,
     ThrottledError,
@@ -64,9 +65,8 @@ class Route:
 class Call:
     """One prompt on its way to its answer; `prompt` is what the response will show it came from.
 
-    `timeout` is seconds from `run` on, `deadline` a monotonic instant that goes before it; without
-    either the call may take `LONGEST_CALL` from its first send on.
-    `retries` names, after `run`, why each further attempt was made.
+    `deadline` is a monotonic instant; without one the call may take `timeout` seconds from its
+    first grant on: its wait in line is not its own.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Call:
         prompt: Any,
         cancellation: Cancellation,
         index: int | None = None,
-        timeout: float | None = None,
+        timeout: float = LONGEST_CALL,
         deadline: float | None = None,
         postprocess: Postprocess | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        self.retries: list[str] = []
+        self._failures: list[str] = []
         self._route = route
         self._prompt = prompt
         self._index = index
@@ -103,31 +103,32 @@ class Call:
             clock=clock,
         )
 
+    @property
+    def retries(self) -> list[str]:
+        """Why each further attempt was made: the failures that were followed by another send."""
+        return self._failures[: max(self._sends - 1, 0)]
+
     def run(self) -> Response:
         """Send until answered or given up; errors of the call come back in the response."""
-        if self._attempts.deadline == math.inf and self._timeout is not None:
-            self._attempts.deadline = self._clock() + self._timeout
         try:
             answer = self._attempts.run(self._attempt)
-        except CallError as error:
+        except DelugeError as error:
             return self.failed(error)
         return self._postprocessed(self._response(answer, error=answer.error))
 
     def failed(self, error: DelugeError) -> Response:
         """The response of this call with `error` and no answer."""
-        if self.retries:
-            self.retries.pop()  # the last failure was not followed by another attempt
         return self._response(None, error=error)
 
     def _attempt(self) -> Answer:
         reservations = self._reserve()
-        self._start_clock()
-        self._sends += 1
         answer: Answer | None = None
         hints: Iterable[LimitHint] = ()
         failure: CallError | None = None
         answered = False
         try:
+            self._start_clock()
+            self._sends += 1
             reply = self._send()
             answered = True
             self._request_id = self._route.adapter.request_id(reply)
@@ -135,12 +136,19 @@ class Call:
             answer = self._route.adapter.decode(reply, self._route.model)
         except CallError as error:
             failure = error
-            self.retries.append(error.kind)
-            logger.debug("%s: attempt %d failed: %s", self._route.model.name, self._sends, error)
+            self._failures.append(error.kind)
             raise
         finally:
-            self._settle(reservations, answer, hints, failure, answered)
+            paused = self._settle(reservations, answer, hints, failure, answered)
+            if failure is not None:
+                self._log(failure, paused)
         return answer
+
+    def _log(self, failure: CallError, paused: float | None) -> None:
+        name = self._route.model.name
+        logger.debug("%s: attempt %d failed: %s", name, self._sends, failure)
+        if paused is not None:
+            logger.info("%s: throttled, paused for %.1f s", self._route.lanes[-1].name, paused)
 
     def _reserve(self) -> list[tuple[Lane, Reservation]]:
         taken: list[tuple[Lane, Reservation]] = []
@@ -160,7 +168,7 @@ class Call:
 
     def _start_clock(self) -> None:
         if self._attempts.deadline == math.inf:
-            self._attempts.deadline = self._clock() + LONGEST_CALL
+            self._attempts.deadline = self._clock() + self._timeout
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()
@@ -189,18 +197,19 @@ class Call:
         hints: Iterable[LimitHint],
         failure: CallError | None,
         answered: bool,
-    ) -> None:
-        actual = _actual(answer, answered)
+    ) -> float | None:
+        """Settle with all lanes; gives the seconds of the account's pause where this began one."""
+        actual = _actual(answer, failure, answered)
         succeeded = answer is not None
-        own_limits, account = reservations[:-1], reservations[-1]
-        lane, reservation = account
+        paused = None
         if isinstance(failure, ThrottledError):
+            lane, reservation = reservations[-1]
             paused = lane.throttled(reservation, failure.retry_after)
-            if paused is not None:
-                logger.info("%s: throttled, paused for %.1f s", lane.name, paused)
-        lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
-        for lane, reservation in own_limits:
+        for lane, reservation in reservations[:-1]:
             lane.settle(reservation, actual, answered=answered, succeeded=succeeded)
+        lane, reservation = reservations[-1]
+        lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
+        return paused
 
     def _response(self, answer: Answer | None, *, error: DelugeError | None) -> Response:
         model = self._route.model
@@ -219,18 +228,27 @@ class Call:
         )
         if error is not None:
             error.response = response
-            error.__traceback__ = None  # its frames would keep the whole call in memory
+            _forget_frames(error)
         return response
 
     def _postprocessed(self, response: Response) -> Response:
         if self._postprocess is None or response.error is not None:
             return response
+        error: PostprocessError
         try:
-            return self._postprocess(response)
+            changed = self._postprocess(response)
         except Exception as cause:
             error = PostprocessError(f"postprocess raised {type(cause).__name__}: {cause}")
             error.__cause__ = cause
-            return response.replace(error=error)
+        else:
+            if isinstance(changed, Response):
+                return changed
+            error = PostprocessError(
+                f"postprocess must return a Response, not {type(changed).__name__}: "
+                "change one with response.replace(...)"
+            )
+        error.response = response
+        return response.replace(error=error)
 
 
 def _weights(http: HttpRequest, request: Request, model: Model) -> Weights:
@@ -247,10 +265,11 @@ def _weights(http: HttpRequest, request: Request, model: Model) -> Weights:
     }
 
 
-def _actual(answer: Answer | None, answered: bool) -> Optional[Weights]:
+def _actual(answer: Answer | None, failure: CallError | None, answered: bool) -> Optional[Weights]:
     """What the call really drew; None where nobody knows.
 
-    A request refused by the server counts as a request, but its tokens were never used.
+    A request that the server refused counts as a request, but its tokens were never used; those of
+    an answer that cannot be read were.
     """
     if answer is not None:
         usage = answer.usage
@@ -261,4 +280,16 @@ def _actual(answer: Answer | None, answered: bool) -> Optional[Weights]:
             "input_tokens": usage.input_tokens - usage.cache_read_tokens,
             "output_tokens": usage.output_tokens,
         }
-    return {"tokens": 0, "input_tokens": 0, "output_tokens": 0} if answered else None
+    if not answered or isinstance(failure, DecodeError):
+        return None
+    return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Take the tracebacks off `error` and its causes: their frames keep the call in memory."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__

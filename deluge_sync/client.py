@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
-from .call import Call
+from .call import LONGEST_CALL, Call
 from .catalog import client_options, load_catalog
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
-from .engine.deadlines import Deadlines
-from .engine.runtime import Runtime, current
+from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
-from .routes import Routes, resolve_models
+from .routes import resolve_models
 from .run import Run
-from .settings import Settings, check_seconds, sampling_options, settings
+from .settings import Settings, check_seconds, checked_settings, sampling_options
 from .stats import Report, Tally
 from .values.errors import (
     CallCancelledError,
@@ -39,9 +34,6 @@ from .values.response import Response
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    ResponseFuture = Future[Response]
-    Finish = Callable[[Response, Iterable[str]], None]
 
 
 class Client:
@@ -90,11 +82,9 @@ class Client:
         config: str | Path | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        self._settings = settings(model_names, options)
+        self._settings = checked_settings(model_names, options)
         self._models = resolve_models(self._settings, load_catalog(config))
-        self._opened: Progress | None = None
-        self._last_run: Run | None = None
-        self._begin()
+        self._processes: dict[int, ClientProcess] = {}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Client:
@@ -109,7 +99,8 @@ class Client:
     def with_limits(self, **limits: Any) -> Client:
         """Set `max_requests_per_minute`, `max_tokens_per_minute` or `max_concurrent_requests`.
 
-        Calls under way keep the old ones. Gives this client, for chaining.
+        Calls under way keep the old ones, and the account's limits only ever widen. Gives this
+        client, for chaining.
         """
         known = ("max_requests_per_minute", "max_tokens_per_minute", "max_concurrent_requests")
         for name in limits:
@@ -118,7 +109,7 @@ class Client:
         self._settings = dataclasses.replace(
             self._settings, named=self._settings.named.union(limits), **limits
         )
-        self._drop_process(cancel=False)
+        self._here.change_workers()
         return self
 
     # One call
@@ -128,26 +119,37 @@ class Client:
 
         `timeout` is seconds for the whole call. Raises what the call failed with: a `DelugeError`.
         """
-        seconds = self._seconds(timeout)
-        call = self._prepare(self._process(), prompt, self._params(sampling), timeout=seconds)
+        workers, here = self._workers(), self._here
+        call = self._prepare(
+            workers,
+            prompt,
+            self._params(sampling),
+            deadline=self._deadline(timeout),
+            cancellation=workers.cancellation,
+        )
         response = call.run()
-        self._tally.add(response, call.retries)
+        here.tally.add(response, call.retries)
         return response.raise_for_error()
 
     def submit(
         self, prompt: Any, *, timeout: float | None = None, **sampling: Any
-    ) -> ResponseFuture:
+    ) -> Future[Response]:
         """The same in a worker thread: a standard `Future` whose `result()` raises what failed.
 
         `timeout` counts from now, the wait for a free worker included.
         """
-        process = self._process()
-        seconds = self._seconds(timeout)
-        deadline = None if seconds is None else monotonic() + seconds
-        call = self._prepare(process, prompt, self._params(sampling), deadline=deadline)
-        future: ResponseFuture = Future()
-        self._remember(future)
-        process.enqueue(_Job(call, future, self._finish), deadline)
+        workers, here = self._workers(), self._here
+        deadline = self._deadline(timeout)
+        call = self._prepare(
+            workers,
+            prompt,
+            self._params(sampling),
+            deadline=deadline,
+            cancellation=workers.pool_cancellation,
+        )
+        future = ResponseFuture()
+        workers.enqueue(Job(call, future, here.finish), deadline)
+        here.remember(future)
         return future
 
     # Many calls
@@ -166,11 +168,13 @@ class Client:
 
         `prompts` may be any iterable and is read lazily, in this thread. A prompt that fails gives
         a response with `error` set and costs the others nothing. `timeout` is seconds for each
-        call, from the moment a worker begins it; `total` tells the progress display how many
-        prompts there are where `prompts` has no length. With `return_completions_only` the result
-        holds texts, None where the call failed.
+        call, from the moment its limits first let it go; `total` tells the progress display how
+        many prompts there are where `prompts` has no length. With `return_completions_only` the
+        result holds texts, None where the call failed.
 
-        Ctrl-C cancels what is under way; `last_run.responses` has the answers that came in.
+        Ctrl-C, an error of the source, and `close()` from another thread (a `CallCancelledError`)
+        cancel what is under way; `last_run.responses` has the answers that came in. A `postprocess`
+        must not itself wait for another `map` or future of this client: they share its threads.
         """
         display = progress or self._settings.progress, total
         run = self._run(prompts, display, timeout=timeout, sampling=sampling, keep=True)
@@ -201,13 +205,13 @@ class Client:
         return run.responses(ordered=ordered)
 
     def as_completed(
-        self, futures: Iterable[ResponseFuture] | None = None, *, timeout: float | None = None
-    ) -> Iterator[ResponseFuture]:
+        self, futures: Iterable[Future[Response]] | None = None, *, timeout: float | None = None
+    ) -> Iterator[Future[Response]]:
         """Futures as they finish; without any given, all those that `submit` gave out."""
         return concurrent.futures.as_completed(self._chosen(futures), timeout=timeout)
 
     def wait_for_all(
-        self, futures: Iterable[ResponseFuture] | None = None, *, timeout: float | None = None
+        self, futures: Iterable[Future[Response]] | None = None, *, timeout: float | None = None
     ) -> list[Response]:
         """Wait for these futures, or for all that `submit` gave out; failures are responses too.
 
@@ -228,28 +232,30 @@ class Client:
         Futures submitted meanwhile are kept for `wait_for_all()`.
         """
         self.reset_tracker()
-        self._opened = self._show(self._settings.progress, total, self._tally.report)
+        here = self._here
+        if here.opened is not None:
+            here.opened.close()
+        here.opened = self._show(self._settings.progress, total, here.tally.report)
         return self
 
     def reset_tracker(self) -> None:
         """Set the numbers, and the display that `open()` made, back to zero."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = self._show(self._settings.progress, None, self._tally.report)
-        self._tally.reset()
-        with self._lock:
-            self._kept.clear()
+        here = self._here
+        if here.opened is not None:
+            here.opened.close()
+            here.opened = self._show(self._settings.progress, None, here.tally.report)
+        here.tally.reset()
+        here.forget()
 
     def close(self) -> None:
         """Cancel what is under way, end the threads, close the display. The client can be used
         again afterwards; a client that is never closed does no harm.
         """
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-        self._drop_process(cancel=True)
-        with self._lock:
-            self._kept.clear()
+        here = self._here
+        opened, here.opened = here.opened, None
+        if opened is not None:
+            opened.close()
+        here.close()
 
     def __enter__(self) -> Client:
         return self
@@ -260,11 +266,12 @@ class Client:
     @property
     def last_run(self) -> Report | None:
         """The numbers, and for `map` the responses, of the last `map` or `imap`; None before."""
-        return None if self._last_run is None else self._last_run.report()
+        run = self._here.last_run
+        return None if run is None else run.report()
 
     def usage(self) -> Report:
         """The numbers of all calls since the client was made or `reset_tracker()` called."""
-        return self._tally.report()
+        return self._here.tally.report()
 
     @property
     def settings(self) -> Settings:
@@ -282,35 +289,15 @@ class Client:
 
     # Inside
 
-    def _begin(self) -> None:
-        """The state that is not configuration; it starts nothing."""
-        self._lock = threading.Lock()  # guards _current, and the two tables of futures
-        self._current: _Process | None = None
-        self._futures: weakref.WeakSet[ResponseFuture] = weakref.WeakSet()
-        self._kept: dict[ResponseFuture, None] = {}
-        self._tally = Tally()
+    @property
+    def _here(self) -> ClientProcess:
+        """What this client has in this process."""
+        pid = os.getpid()
+        here = self._processes.get(pid)
+        return here if here is not None else self._processes.setdefault(pid, ClientProcess())
 
-    def _process(self) -> _Process:
-        """What this client uses in this process."""
-        process = self._current
-        if process is None or process.pid != os.getpid():
-            process = self._new_process()
-        return process
-
-    def _new_process(self) -> _Process:
-        if self._current is not None and self._current.pid != os.getpid():
-            self._opened = self._last_run = None
-            self._begin()  # a fork: the parent's threads, locks and futures are not ours
-        with self._lock:
-            if self._current is None:
-                self._current = _Process(self._settings, self._models, current())
-            return self._current
-
-    def _drop_process(self, *, cancel: bool) -> None:
-        with self._lock:
-            process, self._current = self._current, None
-        if process is not None and process.pid == os.getpid():
-            process.close(cancel=cancel)
+    def _workers(self) -> Workers:
+        return self._here.workers(self._settings, self._models)
 
     def _params(self, sampling: Mapping[str, Any]) -> SamplingParams:
         return self._settings.sampling_params.merged(sampling_options(sampling))
@@ -319,22 +306,26 @@ class Client:
         check_seconds("timeout", timeout)
         return self._settings.timeout if timeout is None else timeout
 
+    def _deadline(self, timeout: float | None) -> float | None:
+        seconds = self._seconds(timeout)
+        return None if seconds is None else monotonic() + seconds
+
     def _prepare(
         self,
-        process: _Process,
+        workers: Workers,
         prompt: Any,
         params: SamplingParams,
         *,
+        cancellation: Cancellation,
         timeout: float | None = None,
         deadline: float | None = None,
         index: int | None = None,
-        cancellation: Cancellation | None = None,
     ) -> Call:
         """A call, ready to run: everything that can be wrong with it is found here."""
-        route = process.routes.draw()
+        route = workers.routes.draw()
         request = Request(
             Conversation.of(prompt),
-            process.routes.accepted(params, route),
+            workers.routes.accepted(params, route),
             self._settings.extra_body,
             self._settings.extra_headers,
         )
@@ -343,9 +334,9 @@ class Client:
             request,
             prompt=prompt,
             index=index,
-            timeout=timeout,
+            timeout=LONGEST_CALL if timeout is None else timeout,
             deadline=deadline,
-            cancellation=cancellation or process.cancellation,
+            cancellation=cancellation,
             postprocess=self._settings.postprocess,
         )
 
@@ -365,12 +356,12 @@ class Client:
                 "use complete(prompt) or map([prompt])"
             )
         params, seconds = self._params(sampling), self._seconds(timeout)
-        process = self._process()
-        process.routes.check()
+        workers, here = self._workers(), self._here
+        workers.routes.check()
 
         def prepare(prompt: Any, index: int, cancellation: Cancellation) -> Call:
             return self._prepare(
-                process, prompt, params, timeout=seconds, index=index, cancellation=cancellation
+                workers, prompt, params, timeout=seconds, index=index, cancellation=cancellation
             )
 
         style, total = display
@@ -379,15 +370,15 @@ class Client:
         run = Run(
             iter(prompts),
             prepare=prepare,
-            execute=process.execute,
+            execute=workers.execute,
             model=self._models[0].name,
-            width=self._settings.max_concurrent_requests,
-            cancellation=process.cancellation,
-            tally=Tally(self._tally),
+            width=workers.width,
+            cancellation=workers.pool_cancellation,
+            tally=Tally(here.tally),
             progress=lambda run: self._show(style, total, run.tally.report),
             keep=keep,
         )
-        self._last_run = run
+        here.last_run = run
         return run
 
     def _show(self, style: str, total: int | None, numbers: Any) -> Progress:
@@ -396,27 +387,19 @@ class Client:
             name=self._settings.name or self._models[0].id,
             total=total,
             numbers=numbers,
-            status=lambda: self._process().routes.status(),
+            status=lambda: self._workers().routes.status(),
         )
 
-    def _finish(self, response: Response, retries: Iterable[str]) -> None:
-        self._tally.add(response, retries)
-        if self._opened is not None:
-            self._opened.tick()
+    def _chosen(self, futures: Iterable[Future[Response]] | None) -> list[Future[Response]]:
+        chosen: list[Future[Response]] = (
+            list(self._here.known()) if futures is None else list(futures)
+        )
+        for future in chosen:
+            if isinstance(future, ResponseFuture):
+                future.check_process()
+        return chosen
 
-    def _remember(self, future: ResponseFuture) -> None:
-        with self._lock:
-            self._futures.add(future)
-            if self._opened is not None:
-                self._kept[future] = None
-
-    def _chosen(self, futures: Iterable[ResponseFuture] | None) -> list[ResponseFuture]:
-        if futures is not None:
-            return list(futures)
-        with self._lock:
-            return list(self._kept) if self._opened is not None else list(self._futures)
-
-    def _outcome(self, future: ResponseFuture) -> Response:
+    def _outcome(self, future: Future[Response]) -> Response:
         try:
             return future.result()
         except DelugeError as error:
@@ -424,78 +407,3 @@ class Client:
         except concurrent.futures.CancelledError:
             cancelled = CallCancelledError("the future was cancelled")
             return Response(model=self._models[0].name, error=cancelled)
-
-
-class _Process:
-    """What one client uses in one process: its threads, its routes, its switch."""
-
-    def __init__(self, chosen: Settings, models: tuple[Model, ...], runtime: Runtime) -> None:
-        self.pid = os.getpid()
-        self.cancellation = Cancellation(runtime.cancellation)
-        self.routes = Routes(chosen, models, runtime)
-        self.deadlines = Deadlines()
-        self._workers = chosen.max_concurrent_requests
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="deluge-sync")
-        self._jobs: weakref.WeakSet[_Job] = weakref.WeakSet()
-
-    def execute(self, function: Callable[[], object]) -> None:
-        """Have a worker run `function`."""
-        try:
-            self._pool.submit(function)
-        except RuntimeError as error:
-            raise CallCancelledError("the client was closed, or the program is ending") from error
-
-    def enqueue(self, job: _Job, deadline: float | None) -> None:
-        """Have a worker run `job`; at `deadline` it expires if none was free until then."""
-        if deadline is not None and len(self._jobs) >= self._workers:
-            self.deadlines.add(deadline, job.expire)
-        self._jobs.add(job)
-        self.execute(functools.partial(copy_context().run, job.run))
-
-    def close(self, *, cancel: bool) -> None:
-        """End the threads: at once with `cancel`, else when what is queued is done."""
-        if cancel:
-            self.cancellation.cancel()
-            self.deadlines.close()
-        self._pool.shutdown(wait=cancel)
-
-
-class _Job:
-    """A submitted call: run by a worker, or expired before one was free, whichever comes first."""
-
-    def __init__(self, call: Call, future: ResponseFuture, finish: Finish) -> None:
-        self._call = call
-        self._future = future
-        self._finish = finish
-        self._open = [True]  # popping it is atomic: one of the two gets it
-
-    def run(self) -> None:
-        """Run the call and fulfil the future; called by a worker."""
-        if not self._claim():
-            return
-        try:
-            response = self._call.run()
-        except BaseException as error:
-            self._future.set_exception(error)
-            raise
-        self._fulfil(response)
-
-    def expire(self) -> None:
-        """The deadline has passed; nothing to do if the call is under way: it has its own."""
-        if self._claim():
-            error = DeadlineExceededError("the call's time was up before a worker was free")
-            self._fulfil(self._call.failed(error))
-
-    def _claim(self) -> bool:
-        try:
-            self._open.pop()
-        except IndexError:
-            return False
-        return self._future.set_running_or_notify_cancel()
-
-    def _fulfil(self, response: Response) -> None:
-        self._finish(response, self._call.retries)
-        if response.error is not None:
-            self._future.set_exception(response.error)
-        else:
-            self._future.set_result(response)

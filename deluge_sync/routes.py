@@ -18,12 +18,15 @@ from .engine.retry import RetryPolicy
 from .engine.runtime import Runtime
 from .launch import launched_url
 from .settings import Settings
-from .values.errors import ConfigError, DelugeWarning
+from .values.errors import ConfigError, DelugeWarning, MissingKeyError
 from .values.model import Model
 from .values.params import SamplingParams
 from .values.secret import Credential, Secret
 
 USER_AGENT = f"deluge-sync/{__version__}"
+
+MOST_PARAMS = 1_024
+"""Sets of sampling parameters remembered: a seed of its own for each call makes many."""
 
 _warned: set[tuple[str, ...]] = set()
 
@@ -50,32 +53,17 @@ def warn_once(*words: str) -> None:
         warnings.warn("".join(words), DelugeWarning, stacklevel=4)
 
 
-class _Choice:
-    """The two routes to a model: within the client's own limits, and without them.
-
-    `route` is the one in use; it was chosen when the account's lane had been widened `widenings`
-    times.
-    """
-
-    def __init__(self, bounded: Route) -> None:
-        self.bounded = self.route = bounded
-        self.direct = dataclasses.replace(bounded, lanes=bounded.lanes[-1:])
-        self.widenings = -1
-
-
 class Routes:
     """The routes of one client in one process; each is made when its model is first called.
 
-    A call draws from the account's lane. It draws from the client's own limits too, and first,
-    where these could be the tighter ones: with several models, or once another client has named
-    larger limits for the account.
+    A call draws from the client's own limits first, then from the account's lane.
     """
 
     def __init__(self, settings: Settings, models: tuple[Model, ...], runtime: Runtime) -> None:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._choices: dict[str, _Choice] = {}
+        self._routes: dict[str, Route] = {}
         self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
         self._named = _named_limits(settings, models)
         self.own_limits = Lane(
@@ -92,28 +80,26 @@ class Routes:
 
     def to(self, model: Model) -> Route:
         """The route to `model`."""
-        choice = self._choices.get(model.name)
-        if choice is None:
-            choice = self._choices.setdefault(model.name, _Choice(self._make(model)))
-        account = choice.bounded.lanes[-1]
-        if choice.widenings != account.widenings:
-            choice.widenings = account.widenings
-            most = self._settings.max_concurrent_requests
-            binding = len(self._models) > 1 or account.grants_more_than(self._named, most)
-            choice.route = choice.bounded if binding else choice.direct
-        return choice.route
+        route = self._routes.get(model.name)
+        if route is None:
+            route = self._routes.setdefault(model.name, self._make(model))
+        return route
 
     def accepted(self, params: SamplingParams, route: Route) -> SamplingParams:
         """`params` without what the model does not take; warns once about those."""
         key = (route.model.name, params)
-        if key not in self._params:
+        accepted = self._params.get(key)
+        if accepted is None:
             kept, refused = route.model.accepts(params)
             unknown = route.adapter.UNSUPPORTED.intersection(kept.given())
             dropped = sorted({*refused, *unknown})
             if dropped:
                 warn_once(f"{route.model.name} does not take {', '.join(dropped)}: not sent")
-            self._params[key] = kept.without(frozenset(unknown)) if unknown else kept
-        return self._params[key]
+            accepted = kept.without(frozenset(unknown)) if unknown else kept
+            if len(self._params) >= MOST_PARAMS:
+                self._params.clear()
+            self._params[key] = accepted
+        return accepted
 
     def check(self) -> None:
         """Raise what is wrong with any of the models (a missing key) before anything is sent."""
@@ -122,15 +108,15 @@ class Routes:
 
     def status(self) -> str:
         """A few words on what is under way and what holds the next call back."""
-        accounts = [choice.bounded.lanes[-1] for choice in tuple(self._choices.values())]
+        accounts = (route.lanes[-1] for route in tuple(self._routes.values()))
         waits = (lane.bottleneck() for lane in (self.own_limits, *accounts))
         limit = next(filter(None, waits), "")
-        words = f"{sum(lane.in_flight for lane in accounts)} in flight"
+        words = f"{self.own_limits.in_flight} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
     def _make(self, model: Model) -> Route:
         model = _reachable(model)
-        secret = self._settings.api_key or api_key_for(model.provider)
+        secret = self._secret(model)
         return Route(
             model=model,
             adapter=ADAPTERS[model.provider.adapter],
@@ -140,6 +126,15 @@ class Routes:
             policy=RetryPolicy(max_attempts=self._settings.max_attempts),
             request_timeout=self._settings.request_timeout,
         )
+
+    def _secret(self, model: Model) -> Secret | None:
+        """The key; with the user's own session there may be none: that one may authenticate."""
+        try:
+            return self._settings.api_key or api_key_for(model.provider)
+        except MissingKeyError:
+            if self._settings.session is None:
+                raise
+            return None
 
     def _lane(self, model: Model, secret: Secret | None) -> Lane:
         group = model.limit_group or model.id

@@ -13,7 +13,7 @@ from .engine.crew import Crew
 from .engine.window import Window
 from .progress import Progress
 from .stats import Report, Tally
-from .values.errors import CallCancelledError, CallError, DelugeError
+from .values.errors import CallCancelledError, CallError, DelugeError, PromptError
 from .values.response import Response
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,9 @@ Put = Callable[[tuple[int, Response]], None]
 class Run:
     """The calls of one `map` or `imap`, from the first prompt read to the last answer.
 
-    `prepare(prompt, index, cancellation)` makes a `Call` or raises a `DelugeError`, which becomes
-    that row's response. `execute(function)` has a worker run a function.
+    `prepare(prompt, index, cancellation)` makes a `Call`; what it raises becomes that row's
+    response, except for a `ConfigError`, which ends the run: all rows would have it.
+    `execute(function)` has a worker run a function.
     """
 
     def __init__(
@@ -65,32 +66,38 @@ class Run:
         else:
             arrivals = window.in_order() if ordered else window.as_completed()
         try:
-            for index, response in arrivals:
-                if self._kept is not None:
-                    self._kept[index] = response
+            for _, response in arrivals:
                 yield response
         finally:
             self.cancellation.cancel()
-            for index, response in window.leftovers():
-                if self._kept is not None and not isinstance(response.error, CallCancelledError):
-                    self._kept[index] = response
             progress.close()
 
     def report(self) -> Report:
         """The numbers so far, with the responses kept, in the order of their prompts."""
-        kept = self._kept or {}
-        return self.tally.report(kept[index] for index in sorted(kept))
+        kept = dict(self._kept or {})
+        responses = (kept[index] for index in sorted(kept))
+        return self.tally.report(
+            response for response in responses if not isinstance(response.error, CallCancelledError)
+        )
 
     def _start(self, index: int, prompt: Any, put: Put) -> None:
         """Prepare one prompt in the caller's thread and hand it to a worker."""
         try:
-            call = self._prepare(prompt, index, self.cancellation)
-        except DelugeError as error:
+            call = self._prepared(prompt, index)
+        except PromptError as error:
             bad = Response(model=self._model, prompt=prompt, index=index, error=error)
             put((index, self._finished(bad)))
             return
         context = copy_context()
         self._crew.do(lambda: put((index, self._work(call, context))))
+
+    def _prepared(self, prompt: Any, index: int) -> Call:
+        try:
+            return self._prepare(prompt, index, self.cancellation)
+        except DelugeError:
+            raise
+        except Exception as cause:  # a prompt so odd that no check of ours thought of it
+            raise PromptError(f"this prompt cannot be used: {cause!r}") from cause
 
     def _work(self, call: Call, context: Context) -> Response:
         """Run one call; called by a worker. Whatever happens, the row gets its response."""
@@ -103,5 +110,8 @@ class Run:
             return self._finished(call.failed(error))
 
     def _finished(self, response: Response, retries: Iterable[str] = ()) -> Response:
+        """Count the response and keep it, before anybody is told: Ctrl-C must not lose it."""
         self.tally.add(response, retries)
+        if self._kept is not None and response.index is not None:
+            self._kept[response.index] = response
         return response

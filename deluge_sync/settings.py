@@ -10,11 +10,13 @@ from typing import Any
 
 from .call import Postprocess
 from .progress import STYLES
-from .values.errors import ConfigError
+from .values.errors import ConfigError, MissingKeyError
 from .values.params import SAMPLING_FIELDS, SamplingParams
 from .values.secret import Secret
 
 NAME_LIST = Sequence[str]
+
+LONGEST_SECONDS = 31_536_000.0
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Settings:
     max_attempts: int = 5
     request_timeout: float = 300.0
     timeout: float | None = None
-    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     postprocess: Postprocess | None = None
     progress: str = "auto"
     session: Any = None
     verify: bool | str = True
-    proxies: Mapping[str, str] | None = None
+    proxies: Mapping[str, str] | None = field(default=None, repr=False)
     named: frozenset[str] = frozenset()
     """The options that were given; the others have their defaults."""
 
@@ -48,23 +50,43 @@ class Settings:
             _check_limit(name, getattr(self, name))
         for name in ("max_concurrent_requests", "max_attempts"):
             _check_count(name, getattr(self, name))
+        if self.request_timeout is None:
+            raise ConfigError("request_timeout must be a positive number of seconds, not None")
         check_seconds("request_timeout", self.request_timeout)
+        self._check_types()
         check_seconds("timeout", self.timeout)
         if self.progress not in STYLES:
             raise ConfigError(f"progress must be one of {', '.join(STYLES)}, not {self.progress!r}")
         if self.postprocess is not None and not callable(self.postprocess):
             raise ConfigError("postprocess must be callable")
-        for name in ("extra_headers", "extra_body"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise ConfigError(f"{name} must be a dict, not {getattr(self, name)!r}")
+
+    def _check_types(self) -> None:
+        for name in ("name", "base_url"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise ConfigError(f"{name} must be a string, not {getattr(self, name)!r}")
+        if not isinstance(self.api_key, (Secret, type(None))):
+            raise ConfigError(f"api_key must be a string, not {type(self.api_key).__name__}")
+        if not isinstance(self.extra_body, Mapping):
+            raise ConfigError(f"extra_body must be a dict, not {self.extra_body!r}")
+        for name in ("extra_headers", "proxies"):
+            table = getattr(self, name)
+            if table is not None and not _holds_strings(table):
+                raise ConfigError(f"{name} must be a dict of strings")
+        if not isinstance(self.verify, (bool, str)):
+            raise ConfigError(f"verify must be True, False or a path, not {self.verify!r}")
+        if self.session is not None and not hasattr(self.session, "get_adapter"):
+            raise ConfigError(f"session must be a requests.Session, not {self.session!r}")
 
 
-def settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settings:
+def checked_settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settings:
     """Settings from a client's arguments; `options` may name sampling parameters too."""
+    if "named" in options:
+        raise ConfigError("unknown option 'named'")
     fields = dict(options, named=frozenset(options))
     sampling = {name: fields.pop(name) for name in SAMPLING_FIELDS.intersection(fields)}
     _check_names(fields, Settings.__dataclass_fields__)
-    names = (model_names,) if isinstance(model_names, str) else tuple(model_names)
+    given: Any = model_names
+    names: tuple[Any, ...] = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"model_names must be a model's name or a list of them, not {names!r}")
     fields["model_names"] = names
@@ -72,8 +94,12 @@ def settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settin
     base = fields.get("sampling_params") or SamplingParams()
     if isinstance(base, Mapping):
         base = sampling_params(base)
+    if not isinstance(base, SamplingParams):
+        raise ConfigError(f"sampling_params must be SamplingParams or a dict, not {base!r}")
     fields["sampling_params"] = base.merged(sampling_options(sampling))
     if isinstance(fields.get("api_key"), str):
+        if not fields["api_key"].strip():
+            raise MissingKeyError("api_key is empty; leave it out to use the environment's")
         fields["api_key"] = Secret(fields["api_key"])
     for name in ("extra_headers", "extra_body"):
         fields[name] = fields.get(name) or {}
@@ -93,8 +119,10 @@ def sampling_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def check_seconds(name: str, value: float | None) -> None:
     """Raise `ConfigError` unless `value` is None or a positive number of seconds."""
-    if value is not None and not (_is_number(value) and value > 0):
-        raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
+    if value is not None and not (_is_number(value) and 0 < value <= LONGEST_SECONDS):
+        raise ConfigError(
+            f"{name} must be a positive number of seconds (a year at most), not {value!r}"
+        )
 
 
 def _check_names(options: Mapping[str, Any], known: Any) -> None:
@@ -115,6 +143,12 @@ def _check_limit(name: str, value: float | None) -> None:
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _holds_strings(table: Any) -> bool:
+    return isinstance(table, Mapping) and all(
+        isinstance(text, str) for pair in table.items() for text in pair
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -37,7 +37,7 @@ class Report:
     errors: Mapping[str, int] = field(default_factory=dict)
     latency_percentiles: Mapping[int, float] = field(default_factory=dict)
     seconds: float = 0.0
-    responses: tuple[Response, ...] = ()
+    responses: tuple[Response, ...] = field(default=(), repr=False)
 
 
 class Tally:

@@ -69,7 +69,7 @@ def test_what_is_given_back_is_never_granted_twice(draws: list[tuple[float, floa
     for weight, used in draws:
         while bucket.wait(weight, now) > 0:
             now += bucket.wait(weight, now)
-        number = bucket.draw(weight, now)
+        number, _ = bucket.draw(weight, now)
         bucket.give_back(weight * (1 - used), number)
         times.append(now)
         kept.append(weight * used)
@@ -80,7 +80,26 @@ def test_a_weight_above_the_limit_goes_when_the_minute_is_empty() -> None:
     bucket = Bucket(100)
     assert bucket.wait(500, 0.0) == 0.0
     bucket.draw(500, 0.0)
-    assert bucket.wait(1, 0.0) == pytest.approx(5 * (WINDOW + SLACK), abs=1.0)
+    assert bucket.wait(1, 0.0) == pytest.approx(WINDOW + SLACK, abs=1.0)
+
+
+def test_a_limit_that_changes_takes_its_debt_along_at_its_own_pace() -> None:
+    bucket = Bucket(1_000)
+    bucket.draw(1_000, 0.0)
+    bucket.change(1_000_000, 0.0)
+    assert bucket.wait(100, 0.0) < 1.0
+    bucket.change(1, 0.0)
+    bucket.draw(1_000, 0.0)
+    bucket.change(1_000_000, 0.0)
+    assert bucket.wait(100, 0.0) < 1.0
+
+
+def test_giving_back_what_was_forgiven_takes_nothing_twice() -> None:
+    bucket = Bucket(1_000, burst_seconds=60)
+    number, _ = bucket.draw(500, 0.0)
+    bucket.forgive(500)
+    bucket.give_back(490, number)
+    assert bucket.used(0.0) == 0
 
 
 def test_a_log_entry_expires_a_whole_window_after_its_bin() -> None:

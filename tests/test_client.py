@@ -427,7 +427,7 @@ def test_clients_of_one_account_share_its_limits(sandbox: Sandbox) -> None:
     first = client_for(sandbox, max_requests_per_minute=600)
     second = client_for(sandbox, max_requests_per_minute=600)
     first.map(PROMPTS[:9])
-    replies = second.map(PROMPTS[:9], timeout=0.02)
+    replies = second.wait_for_all([second.submit(prompt, timeout=0.02) for prompt in PROMPTS[:9]])
     assert any(isinstance(reply.error, DeadlineExceededError) for reply in replies)
 
 

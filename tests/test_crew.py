@@ -48,36 +48,43 @@ def test_every_piece_is_done_once_by_at_most_as_many_workers_as_allowed() -> Non
 def test_two_crews_of_one_pool_take_turns() -> None:
     order: list[str] = []
     go, done = threading.Event(), threading.Semaphore(0)
+    now = [0.0]
 
     def piece(name: str) -> None:
         order.append(name)
+        now[0] += SHIFT / 4
         done.release()
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(go.wait, 5)
-        first, second = Crew(of(pool), size=1), Crew(of(pool), size=1)
-        for _ in range(3 * SHIFT):
+        first, second = (Crew(of(pool), size=1, clock=lambda: now[0]) for _ in range(2))
+        for _ in range(12):
             first.do(lambda: piece("first"))
         second.do(lambda: piece("second"))
         go.set()
-        assert all(done.acquire(timeout=5) for _ in range(3 * SHIFT + 1))
-    assert order.index("second") == SHIFT
+        assert all(done.acquire(timeout=5) for _ in range(13))
+    assert order.index("second") == 4
 
 
 def test_what_is_left_when_the_pool_closes_is_still_done() -> None:
     done: list[int] = []
     tasks: list = []
+    now = [0.0]
 
     def closing_pool(function) -> None:
         if tasks:
             raise CallCancelledError("closed")
         tasks.append(function)
 
-    crew = Crew(closing_pool, size=1)
-    for number in range(5 * SHIFT):
-        crew.do(lambda number=number: done.append(number))
+    def piece(number: int) -> None:
+        done.append(number)
+        now[0] += SHIFT
+
+    crew = Crew(closing_pool, size=1, clock=lambda: now[0])
+    for number in range(20):
+        crew.do(lambda number=number: piece(number))
     tasks[0]()
-    assert done == list(range(5 * SHIFT))
+    assert done == list(range(20))
 
 
 def test_a_closed_pool_is_an_error_for_who_brings_the_first_piece() -> None:

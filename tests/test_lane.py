@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deluge_sync.engine.cancellation import Cancellation
-from deluge_sync.engine.lane import PROBES, Lane, Reservation
+from deluge_sync.engine.lane import PROBES, Lane, Reservation, _Waiter
 from deluge_sync.values.errors import CallCancelledError, DeadlineExceededError
 from deluge_sync.values.wire import LimitHint
 
@@ -163,13 +164,44 @@ def test_limits_are_learned_from_the_first_answer_and_followed() -> None:
 
 
 def test_given_limits_only_go_down_by_what_the_server_says() -> None:
+    clock = FakeClock()
+    a_lane = lane(600, clock=clock)
+    for said, in_force in ((10_000, 600), (100, 100), (10_000, 600)):
+        clock.now += 10
+        a_lane.settle(reserve(a_lane), hints=[LimitHint("requests", said, said - 1, 0.1)])
+        assert a_lane.limits["requests"] == in_force
+
+
+def test_a_lower_limit_that_was_learned_survives_a_further_client() -> None:
     a_lane = lane(600)
-    a_lane.settle(reserve(a_lane), hints=[LimitHint("requests", 10_000, 9_999, 0.1)])
-    assert a_lane.limits["requests"] == 600
     a_lane.settle(reserve(a_lane), hints=[LimitHint("requests", 100, 99, 0.1)])
+    a_lane.widen({"requests": 1_000, "tokens": None}, 5)
     assert a_lane.limits["requests"] == 100
-    a_lane.settle(reserve(a_lane), hints=[LimitHint("requests", 10_000, 9_999, 0.1)])
-    assert a_lane.limits["requests"] == 600
+
+
+def test_no_time_to_wait_is_no_hot_loop() -> None:
+    clock = FakeClock()
+    a_lane = lane(clock=clock, uniform=lambda low, high: high)
+    assert a_lane.throttled(reserve(a_lane), 0.0) == pytest.approx(1.0)
+
+
+def test_a_pause_of_days_is_not_waited_for_by_calls_without_a_deadline() -> None:
+    a_lane = lane()
+    a_lane.throttled(reserve(a_lane), 277_403.0)
+    with pytest.raises(DeadlineExceededError, match="paused by the server"):
+        reserve(a_lane, deadline=math.inf)
+
+
+def test_a_grant_that_comes_as_its_call_gives_up_is_given_back() -> None:
+    a_lane = lane(max_in_flight=1)
+    first = reserve(a_lane)
+    cancellation = Cancellation()
+    waiter = _Waiter(ONE)
+    a_lane._queue.append(waiter)
+    a_lane.settle(first)  # grants to the waiter, who is just giving up
+    cancellation.cancel()
+    a_lane._leave(waiter)
+    assert a_lane.in_flight == 0
 
 
 def test_what_others_used_up_of_the_account_is_waited_for() -> None:
@@ -188,7 +220,7 @@ def test_what_others_used_up_of_the_account_is_waited_for() -> None:
 def look_again(a_lane: Lane) -> None:
     """Have the lane look at its queue, as any settled call does."""
     a_lane._in_flight += 1
-    a_lane.settle(Reservation({}, {}, 0.0))
+    a_lane.settle(Reservation({}, 0.0))
 
 
 def test_the_largest_limit_that_a_client_names_holds_for_the_account() -> None:

@@ -22,11 +22,12 @@ FLOORS = {
     "run": 4,
     "settings": 4,
     "routes": 5,
-    "client": 6,
-    "local": 7,
-    "testing": 7,
-    "contrib": 7,
-    "cli": 8,
+    "process": 6,
+    "client": 7,
+    "local": 8,
+    "testing": 8,
+    "contrib": 8,
+    "cli": 9,
 }
 STRANGERS = {"adapters", "catalog", "engine", "stores"}
 FREE = {"__init__", "__main__", "_version"}

@@ -68,7 +68,7 @@ def fake_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def _checkout() -> Path:
-    return Path(local.__file__).parents[1]
+    return Path(__file__).parents[1]
 
 
 def _connect(base_url: str) -> http.client.HTTPConnection:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deluge_sync.engine import connections, dialing
+from deluge_sync.engine import dialing
 from deluge_sync.engine.cancellation import Cancellation
 from deluge_sync.engine.exchange import default_parser
 from deluge_sync.engine.plain_parser import PlainParser
@@ -227,8 +227,7 @@ def test_a_connection_is_not_used_again_when_the_answer_forbids_or_spoils_it(tra
     assert server.connections == 3
 
 
-def test_a_connection_that_the_server_closed_while_idle_is_not_used(transport, monkeypatch):
-    monkeypatch.setattr(connections, "FRESH_SECONDS", 0.0)
+def test_a_connection_that_the_server_closed_while_idle_is_not_used(transport):
     closed = threading.Event()
 
     def once(sock, server):

@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import Any
 
-from ..catalog import api_key_for, load_catalog
+from ..catalog import api_key_for, base_url_for, load_catalog
 from ..client import Client
 from ..values.errors import DelugeError, MissingKeyError
 from ..values.model import Provider
-from .exits import ANSWERED, CONFIGURATION, FAILED
+from .exits import ANSWERED, CONFIGURATION, FAILED, UsageError
 
 
 def add_to(commands: Any) -> None:
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     sys.stdout.write(f"catalog: {len(models)} models of {len(providers)} providers\n")
     for provider in providers:
         sys.stdout.write(f"{provider.name:20} {_key_state(provider)}\n")
+    if options.live and not options.model:
+        raise UsageError("--live needs a --model to send to")
     code = ANSWERED
     for name in options.model:
         code = max(code, _check_model(name, options))
@@ -60,6 +62,7 @@ def _check_model(name: str, options: argparse.Namespace) -> int:
         with Client(name, config=options.config, progress="none") as client:
             model = client.models[0]
             api_key_for(model.provider)
+            base_url_for(model.provider)
             if options.live:
                 reply = client.complete("Say: ok", timeout=60)
                 sys.stdout.write(f"{model.name}: answered {reply.completion!r:.60}\n")

@@ -7,15 +7,15 @@ import itertools
 import json
 import logging
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Callable, TextIO
 
 from ..client import Client
 from ..progress import STYLES
 from ..stats import Report
-from ..values.errors import PromptError
+from ..values.errors import ConfigError, PromptError
 from ..values.prompt import Conversation
 from ..values.response import Response
 from .exits import ANSWERED, FAILED, UsageError
@@ -79,23 +79,51 @@ def run(options: argparse.Namespace) -> int:
     """Answer the prompts; gives the exit code."""
     said = {name: value for name, value in vars(options).items() if name in CLIENT_FLAGS}
     client = Client(options.model, config=options.config, progress=options.progress, **said)
-    raw: deque[Any] = deque()
+    _check_output(options)
+    raw: dict[int, Any] = {}
     with open_prompts(options.input, options.field) as rows, client:
         prompts = _prompts(itertools.islice(rows, options.limit), options.system, raw)
         first = list(itertools.islice(prompts, 1))  # a file that cannot be read shows here
-        replies = client.imap(itertools.chain(first, prompts), total=_total(options))
-        with _output(options.output) as output:
+        replies = client.imap(itertools.chain(first, prompts), ordered=False, total=_total(options))
+        with _output(options.output) as output, _InOrder(output) as lines:
             for reply in replies:
-                output.write(_line(raw.popleft(), reply))
+                if isinstance(reply.error, ConfigError):
+                    raise reply.error
+                lines.write(reply.index or 0, _line(raw.pop(reply.index or 0), reply))
     report = client.usage()
     logger.info("%s", _summary(report))
     return FAILED if report.failed else ANSWERED
 
 
-def _prompts(rows: Iterable[Any], system: str | None, raw: deque[Any]) -> Iterator[Any]:
+class _InOrder:
+    """Writes lines in order, as soon as it is their turn; at the end, whatever is left.
+
+    So Ctrl-C loses no answer that waits for an earlier one.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._early: dict[int, str] = {}
+        self._turn = 0
+
+    def write(self, index: int, line: str) -> None:
+        self._early[index] = line
+        while self._turn in self._early:
+            self._output.write(self._early.pop(self._turn))
+            self._turn += 1
+
+    def __enter__(self) -> _InOrder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for index in sorted(self._early):
+            self._output.write(self._early[index])
+
+
+def _prompts(rows: Iterable[Any], system: str | None, raw: dict[int, Any]) -> Iterator[Any]:
     """The rows as prompts; `raw` keeps what they were, for the output."""
-    for row in rows:
-        raw.append(None if isinstance(row, PromptError) else row)
+    for index, row in enumerate(rows):
+        raw[index] = None if isinstance(row, PromptError) else row
         yield row if system is None else _with_system(row, system)
 
 
@@ -121,7 +149,17 @@ def _line(prompt: Any, reply: Response) -> str:
         "attempts": reply.attempts,
         "latency": None if reply.latency is None else round(reply.latency, 6),
     }
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    text = json.dumps(row, ensure_ascii=False)
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(row)  # half of a surrogate pair cannot be written as it is
+    return text + "\n"
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    if options.output is not None and options.input != "-":
+        source, target = Path(options.input), Path(options.output)
+        if source.exists() and target.exists() and source.samefile(target):
+            raise UsageError(f"{target} is the input: it would be overwritten")
 
 
 @contextmanager
@@ -133,10 +171,17 @@ def _output(path: str | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     try:
-        with open(path, "w", encoding="utf-8", buffering=1) as file:
-            yield file
+        file = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def _progress(options: argparse.Namespace) -> str:
+    """No bar where the rows themselves scroll by."""
+    watched = options.output is None and sys.stdout is not None and sys.stdout.isatty()
+    return "log" if options.progress == "auto" and watched else str(options.progress)
 
 
 def _total(options: argparse.Namespace) -> int | None:

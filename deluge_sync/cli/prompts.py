@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 from ..values.errors import PromptError
 from .exits import UsageError
 
+LARGEST_FIELD = 64 << 20
 USUAL_FIELDS = ("prompt", "messages", "text")
 
 
@@ -24,20 +26,29 @@ def open_prompts(source: str, field: str | None) -> Iterator[Iterator[Any]]:
     alone; only the first row is an error of the whole file, because then the rest is no better.
     Raises `UsageError`.
     """
-    if source == "-":
-        yield _guarded(_lines(sys.stdin), "standard input")
-        return
     path = Path(source)
-    readers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv_rows}
-    reader = readers.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower()) if source != "-" else None
     if reader is None and field is not None:
         raise UsageError(f"--field is for .jsonl and .csv; {source} is read as text")
+    with _opened(source) as file:
+        yield _guarded(reader(file, field) if reader is not None else _lines(file), source)
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[TextIO]:
+    if source == "-":
+        if sys.stdin is None:
+            raise UsageError("there is no standard input")
+        if isinstance(sys.stdin, io.TextIOWrapper):  # cron's locale is C: prompts are UTF-8
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        yield sys.stdin
+        return
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = reader(file, field) if reader is not None else _lines(file)
-            yield _guarded(rows, source)
+        file = Path(source).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
     except OSError as error:
         raise UsageError(f"cannot read {source}: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def count_prompts(source: str) -> int | None:
@@ -55,22 +66,33 @@ def _guarded(rows: Iterator[Any], source: str) -> Iterator[Any]:
             if number == 0 and isinstance(row, PromptError):
                 raise UsageError(f"{source}: {row}")
             yield row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{source} is not UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise UsageError(f"{source} is not proper CSV: {error}") from error
 
 
 def _lines(file: TextIO) -> Iterator[Any]:
-    for line in file:
-        if "\0" in line:
-            raise UsageError("the input is binary, not text")
+    for number, line in enumerate(file, 1):
         text = line.strip("\r\n")
         if text.strip():
-            yield text
+            yield _undamaged(text, f"line {number}") or text
+
+
+def _undamaged(text: str, where: str) -> PromptError | None:
+    """What is wrong with the bytes of `text`, if anything."""
+    if "\0" in text:
+        return PromptError(f"{where} is binary, not text")
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        return PromptError(f"{where} is not UTF-8")
+    return None
 
 
 def _json_lines(file: TextIO, field: str | None) -> Iterator[Any]:
     for number, line in enumerate(file, 1):
         if not line.strip():
+            continue
+        damage = _undamaged(line, f"line {number}")
+        if damage is not None:
+            yield damage
             continue
         try:
             row = json.loads(line)
@@ -81,12 +103,15 @@ def _json_lines(file: TextIO, field: str | None) -> Iterator[Any]:
 
 
 def _csv_rows(file: TextIO, field: str | None) -> Iterator[Any]:
+    csv.field_size_limit(LARGEST_FIELD)
     reader = csv.DictReader(file)
     names = reader.fieldnames or []
     if field is None and len(names) == 1:
         field = names[0]
     for row in reader:
-        yield _chosen(row, field, f"line {reader.line_num}")
+        where = f"line {reader.line_num}"
+        prompt = _chosen(row, field, where)
+        yield (_undamaged(prompt, where) if isinstance(prompt, str) else None) or prompt
 
 
 def _chosen(row: Any, field: str | None, where: str) -> Any:
@@ -99,3 +124,6 @@ def _chosen(row: Any, field: str | None, where: str) -> Any:
     names = ", ".join(str(name) for name in row)
     wanted = field if field is not None else " or ".join(USUAL_FIELDS)
     return PromptError(f"{where} has no field {wanted}; it has: {names} (choose with --field)")
+
+
+READERS = {".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv_rows}

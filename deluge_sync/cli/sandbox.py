@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..testing import serve
-from .exits import ANSWERED
+from .exits import ANSWERED, UsageError
 
 
 def add_to(commands: Any) -> None:
@@ -32,13 +32,16 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted; gives the exit code."""
-    serve(
-        port=options.port,
-        ready=_announce,
-        requests_per_minute=options.requests_per_minute,
-        tokens_per_minute=options.tokens_per_minute,
-        delay=options.delay,
-    )
+    try:
+        serve(
+            port=options.port,
+            ready=_announce,
+            requests_per_minute=options.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute,
+            delay=options.delay,
+        )
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"cannot listen on port {options.port}: {error}") from error
     return ANSWERED
 
 

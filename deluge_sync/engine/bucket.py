@@ -26,7 +26,8 @@ class Bucket:
     within `limit` (a token bucket alone lets its burst come on top). The *pace*: beyond a burst
     worth `burst_seconds`, draws are spread evenly (the generic cell rate algorithm), because
     providers also look at seconds. `limit` None draws freely but keeps the log, so that a limit
-    learned later starts from what was really used.
+    learned later starts from what was really used. A weight above the limit counts as the whole
+    limit.
 
     Not thread-safe: the lane that owns it holds its lock around every call.
     """
@@ -41,31 +42,41 @@ class Bucket:
         self._paid_until = -math.inf
 
     def wait(self, weight: float, now: float) -> float:
-        """Seconds until `weight` may be drawn; 0.0 means now.
-
-        A weight above the limit counts as the whole limit: it goes when the minute is empty.
-        """
+        """Seconds until `weight` may be drawn; 0.0 means now."""
         if self.limit is None:
             return 0.0
         weight = min(weight, self.limit)
         seconds = max(self._pace_wait(weight, now), self._log_wait(weight, now))
         return seconds if seconds > EARLY else 0.0
 
-    def draw(self, weight: float, now: float) -> int:
-        """Take `weight`; gives the bin that `give_back` wants."""
+    def draw(self, weight: float, now: float) -> tuple[int, float]:
+        """Take `weight`; gives the bin, which `give_back` wants, and the weight as it counts."""
         bin_number = int(now // BIN)
+        if self.limit is not None:
+            weight = min(weight, self.limit)
+            self._paid_until = max(self._paid_until, now) + self._seconds(weight)
         self._add(weight, bin_number)
-        if self.limit:
-            seconds = weight * (WINDOW + SLACK) / self.limit
-            self._paid_until = max(self._paid_until, now) + seconds
-        return bin_number
+        return bin_number, weight
+
+    def change(self, limit: float | None, now: float) -> None:
+        """Have another limit from now on; what is not paid off yet is paid at its pace."""
+        if limit == self.limit:
+            return
+        owed = max(self._paid_until - now, 0.0)
+        if self.limit is not None and limit is not None:
+            self._paid_until = now + min(owed * self.limit / limit, WINDOW + SLACK)
+        self.limit = limit
 
     def give_back(self, weight: float, bin_number: int) -> None:
-        """Return part of the draw made in that bin (or, when negative, take more)."""
-        if bin_number in self._bins:
+        """Return part of the draw made in that bin (or, when negative, take more).
+
+        Never more than the bin holds: the server's word may have had it forgotten already.
+        """
+        weight = min(weight, self._bins.get(bin_number, 0.0))
+        if weight:
             self._add(-weight, bin_number)
-        if self.limit:
-            self._paid_until -= weight * (WINDOW + SLACK) / self.limit
+            if self.limit is not None:
+                self._paid_until -= self._seconds(weight)
 
     def used(self, now: float) -> float:
         """What was drawn within the last minute."""
@@ -97,8 +108,11 @@ class Bucket:
                 return
 
     def _pace_wait(self, weight: float, now: float) -> float:
-        own_seconds = weight * (WINDOW + SLACK) / self.limit  # type: ignore[operator]
-        return self._paid_until - now - max(self.burst_seconds - own_seconds, 0.0)
+        return self._paid_until - now - max(self.burst_seconds - self._seconds(weight), 0.0)
+
+    def _seconds(self, weight: float) -> float:
+        """How long the pace takes for `weight`."""
+        return weight * (WINDOW + SLACK) / self.limit  # type: ignore[operator]
 
     def _log_wait(self, weight: float, now: float) -> float:
         self._forget(now)
@@ -117,6 +131,7 @@ class Bucket:
             if _expiry(oldest) > now:
                 return
             self._used -= self._bins.pop(oldest)
+        self._used = 0.0  # and with it the dust of adding up floats
 
     def _add(self, weight: float, bin_number: int) -> None:
         self._bins[bin_number] = self._bins.get(bin_number, 0.0) + weight

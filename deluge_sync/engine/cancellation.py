@@ -15,33 +15,32 @@ class Cancellation:
     """Set once, never unset; setting it wakes all who wait under it.
 
     Whoever blocks adds a callable that unblocks it (releases a lock, shuts a socket down) and
-    discards it afterwards. A child is cancelled with its parent, not the other way round, and its
-    parent does not keep it alive.
+    discards it afterwards. A child is cancelled with any of its parents, not the other way round,
+    and they do not keep it alive.
 
     The lock guards `cancelled` and the two sets; interrupters run outside it.
     """
 
     __slots__ = ("__weakref__", "_children", "_interrupters", "_lock", "cancelled")
 
-    def __init__(self, parent: Cancellation | None = None) -> None:
+    def __init__(self, *parents: Cancellation) -> None:
         self.cancelled = False
         self._interrupters: set[Interrupter] = set()
         self._children: weakref.WeakSet[Cancellation] = weakref.WeakSet()
         self._lock = threading.Lock()
-        if parent is not None:
+        for parent in parents:
             parent._adopt(self)
 
     def cancel(self) -> None:
-        """Wake everyone; later calls do nothing."""
+        """Wake everyone. A further call wakes whom one that was interrupted has left asleep."""
         with self._lock:
-            if self.cancelled:
-                return
             self.cancelled = True
-            interrupters = tuple(self._interrupters)
             children = tuple(self._children)
-            self._interrupters.clear()
-        for interrupt in interrupters:
-            interrupt()
+        while self._interrupters:
+            with self._lock:
+                interrupt = self._interrupters.pop() if self._interrupters else None
+            if interrupt is not None:
+                interrupt()
         for child in children:
             child.cancel()
 

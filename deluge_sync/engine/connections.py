@@ -20,12 +20,9 @@ from .trust import Trust
 
 _BUFFER = 65_536
 
-FRESH_SECONDS = 0.005
-"""A connection that was used this short a time ago is taken to be alive. Looking costs a system
-call, and over a network the server's closing could hardly have arrived yet; where it does close in
-that very moment, the retry layer counts the failure."""
-
+_LONGEST_TIMEOUT = 86_400.0
 _TIMEVAL = struct.Struct("@ll")
+_KERNEL_TIMEOUTS = os.name == "posix"
 
 
 class RequestHead:
@@ -61,7 +58,9 @@ class Connection:
 
     __slots__ = (
         "_clock",
+        "_kernel_keeps_time",
         "_lock",
+        "_plain",
         "_sock",
         "_timeout",
         "_watched",
@@ -79,6 +78,8 @@ class Connection:
         self._clock = clock
         self._sock: Optional[socket.socket] = None
         self._timeout = -1.0
+        self._plain = False
+        self._kernel_keeps_time = False
         self._watched: Optional[socket.socket] = None
         self._lock = threading.Lock()
 
@@ -91,6 +92,7 @@ class Connection:
         """Connect; see `Dialer` for what it raises."""
         dialer = Dialer(self.route, trust, until=until, clock=self._clock, watch=self._watch)
         self._sock = dialer.dial()
+        self._plain = type(self._sock) is socket.socket
 
     def exchange(self, head: RequestHead, body: bytes, deadline: float) -> None:
         """Send one request and read its whole answer into `reader`.
@@ -101,6 +103,8 @@ class Connection:
         """
         reader = self.reader
         reader.start(bodiless=head.bodiless_answer)
+        if self._kernel_keeps_time and _is_main_thread():
+            self._timeout = -1.0  # to be set anew, Python's way
         unsent: Optional[OSError] = None
         try:
             for piece in head.rendered(body):
@@ -120,17 +124,20 @@ class Connection:
         if unsent is not None:
             reader.reusable = False
 
-    def is_stale(self, now: float) -> bool:
+    def is_stale(self) -> bool:
         """Whether an idle connection cannot be used: closed by the server, or with bytes nobody
-        asked for on it.
+        asked for on it. They would be taken for the next answer.
         """
         sock = self._sock
         if sock is None or self.interrupted:
             return True
-        if now - self.idle_since < FRESH_SECONDS:
-            return False
         try:
+            if self._kernel_keeps_time:
+                sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                return True
             return wait_for_read(sock, timeout=0.0) or _has_pending(sock)
+        except BlockingIOError:
+            return False
         except (OSError, ValueError):
             return True
 
@@ -190,27 +197,34 @@ class Connection:
         sock = self._sock
         assert sock is not None, "the connection is closed"
         if not left / 2 <= self._timeout <= left:
-            self._timeout = left if left < 0.1 else left * 0.75
-            _set_timeout(sock, self._timeout)
+            self._timeout = min(left if left < 0.1 else left * 0.75, _LONGEST_TIMEOUT)
+            self._set_timeout(sock, self._timeout)
         return sock
 
+    def _set_timeout(self, sock: socket.socket, seconds: float) -> None:
+        """Have a send or receive end after `seconds`.
 
-def _set_timeout(sock: socket.socket, seconds: float) -> None:
-    """Have the kernel end a send or receive after `seconds`, with `BlockingIOError`.
+        With Python's own timeout each of them is two system calls, of which the first waits: a GIL
+        handed over once more for nothing. So the kernel keeps the time of plain sockets, and they
+        end with `BlockingIOError`. Not in the main thread: a signal's handler runs there, and the
+        kernel would begin its timeout anew each time. TLS needs Python's.
+        """
+        kernel = self._kernel_keeps_time = (
+            _KERNEL_TIMEOUTS and self._plain and not _is_main_thread()
+        )
+        if not kernel:
+            sock.settimeout(seconds)
+            return
+        if sock.gettimeout() is not None:
+            sock.settimeout(None)
+        whole = int(seconds)
+        value = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
-    With Python's own timeout every send and receive is two system calls, of which the first waits:
-    a GIL handed over once more for nothing. That one is left to TLS, which needs it, and to systems
-    whose kernels take other values here.
-    """
-    if os.name != "posix" or type(sock) is not socket.socket:
-        sock.settimeout(seconds)
-        return
-    if sock.gettimeout() is not None:
-        sock.settimeout(None)
-    whole = int(seconds)
-    value = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def _has_pending(sock: socket.socket) -> bool:

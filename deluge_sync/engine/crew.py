@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from typing import Callable
 
 from ..values.errors import CallCancelledError
+from .clock import Clock, monotonic
 
 Piece = Callable[[], None]
 
-SHIFT = 16
-"""Pieces a worker does before it goes to the back of the pool's own queue, so that others who use
-the pool get their turn."""
+SHIFT = 0.02
+"""Seconds after which a worker goes to the back of the pool's own queue, so that others who use the
+pool get their turn."""
 
 
 class Crew:
@@ -26,8 +28,15 @@ class Crew:
     The lock guards `_working`; the line is used by atomic operations only.
     """
 
-    def __init__(self, execute: Callable[[Piece], object], *, size: int) -> None:
+    def __init__(
+        self,
+        execute: Callable[[Piece], object],
+        *,
+        size: int,
+        clock: Clock = monotonic,
+    ) -> None:
         self._execute = execute
+        self._clock = clock
         self._size = size
         self._line: deque[Piece] = deque()
         self._working = 0
@@ -53,20 +62,22 @@ class Crew:
             raise
 
     def _work(self) -> None:
-        self._take(SHIFT)
+        self._take(until=self._clock() + SHIFT)
         self._leave()
         try:
             self._enlist()  # what was put in line after the last look, or is left of it
         except CallCancelledError:
-            self._take(len(self._line))
+            self._take(until=math.inf)
 
-    def _take(self, most: int) -> None:
-        for _ in range(most):
+    def _take(self, *, until: float) -> None:
+        while self._line:
             try:
                 piece = self._line.popleft()
             except IndexError:
                 return
             piece()
+            if self._clock() >= until:
+                return
 
     def _leave(self) -> None:
         with self._lock:

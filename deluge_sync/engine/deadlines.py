@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import weakref
 from typing import Callable
 
 from .clock import Clock, monotonic
+
+logger = logging.getLogger(__name__)
+
+PRUNE_AT = 1_024
 
 
 class Deadlines:
@@ -21,6 +26,7 @@ class Deadlines:
     def __init__(self, *, clock: Clock = monotonic) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, weakref.WeakMethod[Callable[[], None]]]] = []
+        self._prune_at = PRUNE_AT
         self._numbers = itertools.count()
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
@@ -28,6 +34,8 @@ class Deadlines:
     def add(self, instant: float, method: Callable[[], None]) -> None:
         """Call the bound `method` at `instant`, if its object still lives then."""
         with self._changed:
+            if len(self._heap) >= self._prune_at:
+                self._prune()
             heapq.heappush(self._heap, (instant, next(self._numbers), weakref.WeakMethod(method)))
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -42,6 +50,12 @@ class Deadlines:
             self._heap.clear()
             self._changed.notify()
 
+    def _prune(self) -> None:
+        """Forget what is finished, so that far deadlines do not pile up."""
+        self._heap = [entry for entry in self._heap if entry[2]() is not None]
+        heapq.heapify(self._heap)
+        self._prune_at = max(PRUNE_AT, 2 * len(self._heap))
+
     def _watch(self) -> None:
         while True:
             with self._changed:
@@ -54,7 +68,10 @@ class Deadlines:
             for reference in due:
                 method = reference()
                 if method is not None:
-                    method()
+                    try:
+                        method()
+                    except Exception:
+                        logger.exception("ending a call at its deadline failed")
 
     def _take_due(self) -> list[weakref.WeakMethod[Callable[[], None]]]:
         now = self._clock()

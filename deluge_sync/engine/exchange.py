@@ -125,8 +125,8 @@ class AnswerReader:
         return "while waiting for the first byte of the answer"
 
     def body(self) -> bytes:
-        """The whole body, decoded."""
-        pieces = self._pieces
+        """The whole body, decoded; given out once."""
+        pieces, self._pieces = self._pieces, []
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if body and "content-encoding" in self.headers:
             return decoded(body, self.headers["content-encoding"], self._max_bytes)

@@ -28,18 +28,20 @@ PROBES = 8
 """Calls in flight while the limits are still to be learned and no answer has come yet."""
 
 FIRST_PAUSE = 1.0
+LONGEST_WAIT = 900.0
+"""Seconds of a server's pause that are waited for at all: some send the hours until next month."""
+
 LONGEST_PAUSE = 30.0
 """Seconds a lane pauses after a 429 that says nothing of time: doubled each time, full jitter."""
 
 
 class Reservation:
-    """What one attempt drew from a lane, to be settled once."""
+    """What one attempt drew from a lane, to be settled once: (bin, weight) by bucket."""
 
-    __slots__ = ("bins", "granted_at", "weights")
+    __slots__ = ("drawn", "granted_at")
 
-    def __init__(self, weights: Weights, bins: dict[str, int], granted_at: float) -> None:
-        self.weights = weights
-        self.bins = bins
+    def __init__(self, drawn: dict[str, tuple[int, float]], granted_at: float) -> None:
+        self.drawn = drawn
         self.granted_at = granted_at
 
 
@@ -88,10 +90,10 @@ class Lane:
     ) -> None:
         self.name = name
         self.max_in_flight = max_in_flight
-        self.widenings = 0
         self._budget = RetryBudget()
         self._buckets = {key: _bucket(key, limit) for key, limit in limits.items()}
         self._given = {key: limit for key, limit in limits.items() if limit is not None}
+        self._told: dict[str, float] = {}
         self._answered = False
         self._in_flight = 0
         self._paused_at = -math.inf
@@ -107,12 +109,13 @@ class Lane:
     ) -> Reservation:
         """Wait until `weights` are free, draw them and take a slot.
 
-        Raises `DeadlineExceededError` at `deadline` (at once when the server's pause ends later)
-        and `CallCancelledError`.
+        Raises `DeadlineExceededError` at `deadline`, or at once when the server's pause ends later
+        or is longer than `LONGEST_WAIT`; and `CallCancelledError`.
         """
+        cancellation.check()
         with self._lock:
             now = self._clock()
-            if not self._queue and self._seconds_until_free(weights, now) <= 0:
+            if not self._queue and now < deadline and self._seconds_until_free(weights, now) <= 0:
                 return self._grant(weights, now)
             waiter = _Waiter(weights)
             self._queue.append(waiter)
@@ -161,40 +164,30 @@ class Lane:
         with self._lock:
             now = self._clock()
             same_wave = reservation.granted_at <= self._paused_at
-            if retry_after is None and same_wave:
+            if not retry_after and same_wave:
                 return None
             if not same_wave:
                 self._pauses += 1
                 self._paused_at = now
-            if retry_after is None:
+            if not retry_after:  # nor is "0 seconds" a time: it would be a hot loop
                 ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._pauses - 1))
                 retry_after = self._uniform(ceiling / 2, ceiling)
             self._paused_until = max(self._paused_until, now + retry_after)
         return None if same_wave else retry_after
 
     def widen(self, limits: Mapping[str, float | None], max_in_flight: float) -> None:
-        """Another client names its limits for this account: the largest named one holds.
-
-        `widenings` counts these, for those who remember what they found.
-        """
+        """Another client names its limits for this account: the largest named one holds."""
         with self._lock:
-            self.widenings += 1
+            now = self._clock()
             self.max_in_flight = max(self.max_in_flight, max_in_flight)
             for name, limit in limits.items():
                 bucket = self._buckets.setdefault(name, _bucket(name, None))
                 if limit is not None:
-                    bucket.limit = self._given[name] = max(limit, self._given.get(name, 0.0))
-            woken = self._advance(self._clock())
+                    self._given[name] = max(limit, self._given.get(name, 0.0))
+                    bucket.change(min(self._given[name], self._told.get(name, math.inf)), now)
+            woken = self._advance(now)
         for waiter in woken:
             waiter.wake()
-
-    def grants_more_than(self, limits: Mapping[str, float | None], max_in_flight: float) -> bool:
-        """Whether somebody else named larger limits than these, so that these must be kept too."""
-        given = self._given
-        return self.max_in_flight > max_in_flight or any(
-            limit is not None and given.get(name, math.inf) > limit
-            for name, limit in limits.items()
-        )
 
     @property
     def limits(self) -> dict[str, float | None]:
@@ -241,10 +234,11 @@ class Lane:
                 cancellation.check()
                 _check_deadline(now, deadline, paused_until, self.name)
                 waiter.sleep(max(min(due, deadline) - now, 0.0))
+        except BaseException:
+            self._leave(waiter)
+            raise
         finally:
             cancellation.discard(waiter.wake)
-            if waiter.reservation is None:
-                self._leave(waiter)
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
@@ -258,7 +252,7 @@ class Lane:
 
     def _release_unused(self, reservation: Reservation) -> list[_Waiter]:
         self._in_flight -= 1
-        self._correct_draw(reservation, dict.fromkeys(reservation.weights, 0.0))
+        self._correct_draw(reservation, dict.fromkeys(reservation.drawn, 0.0))
         return self._advance(self._clock())
 
     def cancel(self, reservation: Reservation) -> None:
@@ -301,16 +295,15 @@ class Lane:
         return min(PROBES, self.max_in_flight)
 
     def _grant(self, weights: Weights, now: float) -> Reservation:
-        self._in_flight += 1
-        bins = {
+        drawn = {
             name: bucket.draw(weights.get(name, 0.0), now) for name, bucket in self._buckets.items()
         }
-        return Reservation(weights, bins, now)
+        self._in_flight += 1
+        return Reservation(drawn, now)
 
     def _correct_draw(self, reservation: Reservation, actual: Weights) -> None:
-        for name, bin_number in reservation.bins.items():
-            estimate = reservation.weights.get(name, 0.0)
-            difference = estimate - actual.get(name, estimate)
+        for name, (bin_number, weight) in reservation.drawn.items():
+            difference = weight - actual.get(name, weight)
             if difference:
                 self._buckets[name].give_back(difference, bin_number)
 
@@ -325,15 +318,17 @@ class Lane:
         if bucket is None:
             bucket = self._buckets[hint.name] = _bucket(hint.name, None)
         given = self._given.get(hint.name)
-        if hint.limit:
-            bucket.limit = hint.limit if given is None else min(given, hint.limit)
+        if hint.limit is not None and hint.limit > 0:
+            self._told[hint.name] = hint.limit
+            bucket.change(min(hint.limit, math.inf if given is None else given), now)
         if hint.remaining is None or bucket.limit is None:
             return
         missing = (bucket.limit - hint.remaining) - bucket.used(now)
         if missing > 0:
             bucket.book(missing, now=now, reset_after=hint.reset_after)
         elif given is None:
-            sent_since = bucket.drawn_since(reservation.bins.get(hint.name, int(now // BIN)))
+            bin_number, _ = reservation.drawn.get(hint.name, (int(now // BIN), 0.0))
+            sent_since = bucket.drawn_since(bin_number)
             bucket.forgive(max(-missing - sent_since, 0.0))
 
 
@@ -344,9 +339,10 @@ def _bucket(name: str, limit: float | None) -> Bucket:
 def _check_deadline(now: float, deadline: float, paused_until: float, lane: str) -> None:
     if now >= deadline:
         raise DeadlineExceededError(f"the call's time was up while it waited for {lane}")
-    if paused_until > deadline:
+    left = min(deadline - now, LONGEST_WAIT)
+    if paused_until - now > left:
         raise DeadlineExceededError(
             f"{lane} is paused by the server for {paused_until - now:.1f} s, "
-            f"the call has {deadline - now:.1f} s left",
+            f"the call has {left:.1f} s left",
             retry_after=paused_until - now,
         )

@@ -26,6 +26,8 @@ Resource = TypeVar("Resource")
 class Runtime:
     """The process-wide resources, each made when first asked for.
 
+    `cancellation` ends what pools' workers do when the program ends.
+
     The lock guards the two tables; what makes a resource runs under it, so it must not block.
     """
 
@@ -45,8 +47,7 @@ class Runtime:
         return self._shared(self._transports, key, make)
 
     def close(self) -> None:
-        """End every wait and close every socket; the process is about to exit."""
-        self.cancellation.cancel()
+        """Close every socket."""
         for transport in tuple(self._transports.values()):
             transport.close()
 
@@ -73,6 +74,12 @@ def current() -> Runtime:
     return runtime
 
 
+def _wake_workers_at_exit() -> None:
+    runtime = _runtimes.get(os.getpid())
+    if runtime is not None:
+        runtime.cancellation.cancel()
+
+
 def _close_at_exit() -> None:
     runtime = _runtimes.get(os.getpid())
     if runtime is not None:
@@ -91,9 +98,11 @@ if hasattr(os, "register_at_fork"):
 
 # A pool's own exit step joins its workers, and plain atexit functions run after it: too late to
 # wake a worker that waits. Steps registered here run before, the last registered first. The
-# function is private, hence the guard.
+# function is private, hence the guard. Sockets are closed later, in a plain atexit function: until
+# then threads of the user's own, which outlive main, may go on calling.
 _register = cast(
     "Callable[[Callable[[], None]], object]",
     getattr(threading, "_register_atexit", atexit.register),
 )
-_register(_close_at_exit)
+_register(_wake_workers_at_exit)
+atexit.register(_close_at_exit)

@@ -226,7 +226,7 @@ class PooledTransport:
                 connection = idle.pop()
             except IndexError:
                 break
-            if connection.idle_since >= now - self._idle_seconds and not connection.is_stale(now):
+            if connection.idle_since >= now - self._idle_seconds and not connection.is_stale():
                 return connection
             self._drop(connection)
         return None

@@ -37,10 +37,12 @@ class Inbox(Generic[Result]):
         self._wanted = wanted
         if len(self._results) < wanted:
             self._alarm.acquire(timeout=TICK)
-        return self.drain()
+        return self._drain()
 
-    def drain(self) -> list[Result]:
-        """All there is now."""
+    def __bool__(self) -> bool:
+        return bool(self._results)
+
+    def _drain(self) -> list[Result]:
         return [self._results.popleft() for _ in range(len(self._results))]
 
     def _ring(self) -> None:
@@ -77,7 +79,7 @@ class Window(Generic[Result]):
 
     def as_completed(self) -> Iterator[tuple[int, Result]]:
         """(index, result) as they finish; refilled one by one, so each is handed on at once."""
-        while self._refill(self._finished):
+        while self._refill(self._finished, eager=True):
             yield from self._collect(1)
 
     def in_bulk(self) -> Iterator[tuple[int, Result]]:
@@ -89,19 +91,20 @@ class Window(Generic[Result]):
         """(index, result) in the order of the source; what is early waits, within the window."""
         early: dict[int, Result] = {}
         turn = 0
-        while self._refill(turn):
+        while self._refill(turn, eager=True):
             early.update(self._collect(1))
             while turn in early:
                 yield turn, early.pop(turn)
                 turn += 1
 
-    def leftovers(self) -> list[tuple[int, Result]]:
-        """What has finished and was not handed out yet."""
-        return self._inbox.drain()
+    def _refill(self, since: int, *, eager: bool = False) -> bool:
+        """Start items until `2 * width` are ahead of `since`; whether any are under way.
 
-    def _refill(self, since: int) -> bool:
-        """Start items until `2 * width` are ahead of `since`; whether any are under way."""
+        With `eager`, only until a result is there: a slow source must not hold it up.
+        """
         while not self._exhausted and self._read - since < self._ahead:
+            if eager and self._inbox:
+                break
             try:
                 item = next(self._source)
             except StopIteration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,10 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        elif self.stop is not None:
+        elif isinstance(self.stop, (list, tuple)):
             object.__setattr__(self, "stop", tuple(self.stop))
+        for name, value in self.given().items():
+            _check_type(name, value)
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
         if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
@@ -58,6 +61,27 @@ class SamplingParams:
     def without(self, names: frozenset[str]) -> SamplingParams:
         """These with `names` unset."""
         return dataclasses.replace(self, **dict.fromkeys(names))
+
+
+_WHOLE = frozenset(("max_new_tokens", "seed", "thinking_budget", "top_k", "top_logprobs"))
+_WORDS = frozenset(("reasoning_effort", "verbosity"))
+
+
+def _check_type(name: str, value: Any) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "stop":
+        good = isinstance(value, tuple) and all(isinstance(word, str) for word in value)
+        wanted = "a string or a list of strings"
+    elif name == "logprobs":
+        good, wanted = isinstance(value, bool), "True or False"
+    elif name in _WORDS:
+        good, wanted = isinstance(value, str), "a word"
+    elif name in _WHOLE:
+        good, wanted = is_number and isinstance(value, int), "a whole number"
+    else:
+        good, wanted = is_number and math.isfinite(value), "a number"
+    if not good:
+        raise ConfigError(f"{name} must be {wanted}, not {value!r}")
 
 
 SAMPLING_FIELDS = frozenset(field.name for field in dataclasses.fields(SamplingParams))

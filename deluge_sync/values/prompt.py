@@ -19,6 +19,10 @@ class Text:
 
     text: str
 
+    def __post_init__(self) -> None:
+        if type(self.text) is not str and not isinstance(self.text, str):
+            raise PromptError(f"a text must be a string, not {type(self.text).__name__}")
+
 
 @dataclass(frozen=True)
 class Thinking:
@@ -62,6 +66,12 @@ class Message:
 
     role: str
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise PromptError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
+        if isinstance(self.parts, (str, Text, Thinking, ToolCall, ToolResult)):
+            raise PromptError("a message's parts are a tuple; for a text use Message.user(text)")
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -107,6 +117,15 @@ class Conversation:
     """
 
     messages: tuple[Message, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.messages, str) or not all(
+            isinstance(message, Message) for message in self.messages
+        ):
+            raise PromptError(
+                "a Conversation holds Messages; make one with Conversation().user(text) or "
+                "Conversation.of(list of dicts)"
+            )
 
     def system(self, text: str) -> Conversation:
         """With a system message added."""
@@ -182,7 +201,10 @@ def _message(item: Any, position: int) -> Message:
     if role == "tool":
         return Message("tool", (_tool_result(item, where),))
     parts = _parts(item.get("content"), where)
-    calls = tuple(_tool_call(call, where) for call in item.get("tool_calls") or ())
+    asked = item.get("tool_calls") or ()
+    if not isinstance(asked, (list, tuple)):
+        raise PromptError(f"{where}: tool_calls must be a list")
+    calls = tuple(_tool_call(call, where) for call in asked)
     if not parts and not calls:
         raise PromptError(f"{where}: content is empty")
     return Message(role, parts + calls)

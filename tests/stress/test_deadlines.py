@@ -41,6 +41,6 @@ def test_all_of_many_calls_end_in_time(fault) -> None:
 def test_a_wait_for_the_limit_ends_in_time(sandbox: Sandbox) -> None:
     client = client_for(sandbox, max_requests_per_minute=60, max_concurrent_requests=50)
     began = time.monotonic()
-    replies = client.map([f"p{number}" for number in range(50)], timeout=0.5)
+    replies = client.wait_for_all([client.submit(f"p{n}", timeout=0.5) for n in range(50)])
     assert time.monotonic() - began < 0.5 + GRACE
     assert 1 <= sum(not reply.is_error for reply in replies) <= 3

@@ -100,12 +100,12 @@ def test_an_exit_with_calls_under_way_neither_hangs_nor_prints(
 ) -> None:
     script = f"""
 futures = [client.submit("bad") for _ in range(400)]
-while not client._current.routes.status().startswith('256 '):
+while not client._workers().routes.status().startswith('256 '):
     time.sleep(0.01)
 {ending}
 """
     process = start(black_hole, script)
-    black_hole.wait_for(256, timeout=20)
+    black_hole.wait_for(200, timeout=20)  # the last ones may have been cancelled before sending
     code, out, err = finish(process)
     assert (code, out, err) == (0, "", "")
 

@@ -1,0 +1,223 @@
+"""What one client has in one process: threads, routes, futures and numbers.
+
+A fork shares none of it: `Client` keeps one `ClientProcess` for each process id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Callable
+
+from .call import Call
+from .engine.cancellation import Cancellation
+from .engine.deadlines import Deadlines
+from .engine.runtime import current
+from .progress import Progress
+from .routes import Routes
+from .run import Run
+from .settings import Settings
+from .stats import Tally
+from .values.errors import CallCancelledError, DeadlineExceededError, ForkedError
+from .values.model import Model
+from .values.response import Response
+
+if TYPE_CHECKING:
+    BaseFuture = Future[Response]
+else:
+    BaseFuture = Future
+
+Finish = Callable[[Response, Iterable[str]], None]
+
+
+class ResponseFuture(BaseFuture):
+    """A standard future that knows its process: pending in a forked child, it fails at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def result(self, timeout: float | None = None) -> Response:
+        """The response, or what the call failed with."""
+        self.check_process()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call failed with, or None."""
+        self.check_process()
+        return super().exception(timeout)
+
+    def check_process(self) -> None:
+        """Raise `ForkedError` if nobody in this process will ever fulfil it."""
+        # Without its lock: the thread that held that at the fork is not here to release it.
+        if self._pid != os.getpid() and self._state != "FINISHED":  # type: ignore[attr-defined]
+            raise ForkedError("the process forked while this call was under way in the parent")
+
+
+class ClientProcess:
+    """One client's state in one process. The lock guards `workers` and the two tables of futures.
+
+    `kept` holds the futures submitted between `open()` and `close()`; others only as long as
+    somebody else does.
+    """
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.opened: Progress | None = None
+        self.last_run: Run | None = None
+        self.futures: weakref.WeakKeyDictionary[ResponseFuture, None] = weakref.WeakKeyDictionary()
+        self.kept: dict[ResponseFuture, None] = {}
+        self._workers: Workers | None = None
+        self._all_workers: weakref.WeakSet[Workers] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def workers(self, settings: Settings, models: tuple[Model, ...]) -> Workers:
+        """The threads and routes in use; made when first asked for."""
+        workers = self._workers
+        if workers is None:
+            with self._lock:
+                workers = self._workers
+                if workers is None:
+                    workers = self._workers = Workers(settings, models)
+                    self._all_workers.add(workers)
+        return workers
+
+    def change_workers(self) -> None:
+        """Have new ones made for new calls; what is under way goes on with the old."""
+        with self._lock:
+            self._workers = None
+
+    def close(self) -> None:
+        """Cancel all that is under way."""
+        with self._lock:
+            self._workers = None
+            every = tuple(self._all_workers)
+            self.kept.clear()
+        for workers in every:
+            workers.close()
+
+    def remember(self, future: ResponseFuture) -> None:
+        """Know `future` for `as_completed()` and `wait_for_all()`."""
+        with self._lock:
+            self.futures[future] = None
+            if self.opened is not None:
+                self.kept[future] = None
+
+    def known(self) -> list[ResponseFuture]:
+        """The futures known, in the order of their submission."""
+        with self._lock:
+            return list(self.kept) if self.opened is not None else list(self.futures)
+
+    def forget(self) -> None:
+        """Let go of the futures that were kept."""
+        with self._lock:
+            self.kept.clear()
+
+    def finish(self, response: Response, retries: Iterable[str]) -> None:
+        """Count a finished call."""
+        self.tally.add(response, retries)
+        opened = self.opened
+        if opened is not None:
+            opened.tick()
+
+
+class Workers:
+    """Threads, and the routes of what they call.
+
+    `cancellation` is the client's `close()`; `pool_cancellation` is that or the end of the program,
+    for what runs in the pool's threads, which the interpreter waits for.
+    """
+
+    def __init__(self, settings: Settings, models: tuple[Model, ...]) -> None:
+        runtime = current()
+        self.cancellation = Cancellation()
+        self.pool_cancellation = Cancellation(self.cancellation, runtime.cancellation)
+        self.routes = Routes(settings, models, runtime)
+        self.width = settings.max_concurrent_requests
+        self._deadlines = Deadlines()
+        self._started: list[int] = []
+        self._pool = ThreadPoolExecutor(
+            self.width,
+            thread_name_prefix="deluge-sync",
+            initializer=lambda: self._started.append(1),
+        )
+
+    def execute(self, function: Callable[[], object]) -> None:
+        """Have a worker run `function`."""
+        try:
+            self._pool.submit(function)
+        except RuntimeError as error:
+            # The pool queues first and starts a thread then: where the system has no more threads
+            # to give, those that run will come to it.
+            if "start new thread" in str(error) and self._started:
+                return
+            raise CallCancelledError(
+                f"the client was closed, or the program is ending ({error})"
+            ) from error
+
+    def enqueue(self, job: Job, deadline: float | None) -> None:
+        """Have a worker run `job`; at `deadline` it expires if none was free until then."""
+        if deadline is not None:
+            self._deadlines.add(deadline, job.expire)
+        self.execute(functools.partial(copy_context().run, job.run))
+
+    def close(self) -> None:
+        """Cancel what is under way and let the threads end."""
+        self.cancellation.cancel()
+        self._deadlines.close()
+        self._pool.shutdown(wait=False)
+
+
+class Job:
+    """A submitted call: run by a worker, or expired before one was free, whichever comes first."""
+
+    def __init__(self, call: Call, future: ResponseFuture, finish: Finish) -> None:
+        self._call = call
+        self._future = future
+        self._finish = finish
+        self._open = [True]  # popping it is atomic: one of the two gets it
+
+    def run(self) -> None:
+        """Run the call and fulfil the future; called by a worker."""
+        if self._claim():
+            with self._failing_with_it():
+                self._fulfil(self._call.run())
+
+    def expire(self) -> None:
+        """The deadline has passed; nothing to do if the call is under way: it has its own."""
+        if self._claim():
+            error = DeadlineExceededError("the call's time was up before a worker was free")
+            with self._failing_with_it():
+                self._fulfil(self._call.failed(error))
+
+    def _claim(self) -> bool:
+        try:
+            self._open.pop()
+        except IndexError:
+            return False
+        return self._future.set_running_or_notify_cancel()
+
+    def _fulfil(self, response: Response) -> None:
+        try:
+            self._finish(response, self._call.retries)
+        finally:
+            if response.error is not None:
+                self._future.set_exception(response.error)
+            else:
+                self._future.set_result(response)
+
+    @contextlib.contextmanager
+    def _failing_with_it(self) -> Iterator[None]:
+        """Whatever goes wrong, nobody waits for the future for ever."""
+        try:
+            yield
+        except BaseException as error:
+            if not self._future.done():
+                self._future.set_exception(error)
+            raise
