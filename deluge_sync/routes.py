@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sys
 import warnings
 from collections.abc import Mapping
 from datetime import date
@@ -50,7 +51,15 @@ def warn_once(*words: str) -> None:
     """Warn the user, once per process for the same words."""
     if words not in _warned:
         _warned.add(words)
-        warnings.warn("".join(words), DelugeWarning, stacklevel=4)
+        warnings.warn("".join(words), DelugeWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """How many frames up the caller's own code is, for a warning to point at."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(__package__):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class Routes:
@@ -122,7 +131,7 @@ class Routes:
             adapter=ADAPTERS[model.provider.adapter],
             credentials=_credentials(model, secret),
             lanes=(self.own_limits, self._lane(model, secret)),
-            transport=self._transport(),
+            transport=self._transport(model),
             policy=RetryPolicy(max_attempts=self._settings.max_attempts),
             request_timeout=self._settings.request_timeout,
         )
@@ -152,7 +161,7 @@ class Routes:
         lane.widen(named, self._settings.max_concurrent_requests)
         return lane
 
-    def _transport(self) -> Any:
+    def _transport(self, model: Model) -> Any:
         # Imported when first called: urllib3 and requests are slow to import, and many programs
         # that import this package never call.
         settings = self._settings
@@ -163,10 +172,14 @@ class Routes:
         from .engine.transport import PooledTransport
 
         proxies = tuple(sorted(settings.proxies.items())) if settings.proxies else None
+        ours = bool(model.provider.launch)  # on this machine: no proxy would find it
         return self._runtime.transport(
-            (settings.verify, proxies),
+            (settings.verify, proxies, ours),
             lambda: PooledTransport(
-                verify=settings.verify, proxies=settings.proxies, user_agent=USER_AGENT
+                verify=settings.verify,
+                proxies=settings.proxies,
+                use_environment=not ours,
+                user_agent=USER_AGENT,
             ),
         )
 

@@ -208,3 +208,47 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_text_that_cannot_be_written_as_it_is_costs_no_other_row(sandbox, tmp_path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt":"a"}\n{"prompt":"\\ud800"}\n{"prompt":"b"}\n')
+    done = against(sandbox, str(source))
+    assert [row["completion"] for row in rows(done.stdout)][::2] == ["a", "b"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_line_that_is_not_utf8_fails_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_bytes(b"one\n\xff\xfe\nthree\n")
+    done = against(sandbox, str(source))
+    assert done.returncode == 1
+    assert [row["completion"] for row in rows(done.stdout)] == ["one", None, "three"]
+    assert "not UTF-8" in rows(done.stdout)[1]["error"]
+
+
+def test_the_input_is_never_overwritten(sandbox: Sandbox, tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("one\n")
+    done = against(sandbox, str(source), "-o", str(source))
+    assert done.returncode == 2
+    assert source.read_text() == "one\n"
+
+
+def test_a_large_csv_field_is_a_prompt_like_any_other(sandbox: Sandbox, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("prompt\n" + "word " * 40_000 + "\n")
+    assert against(sandbox, str(source)).returncode == 0
+
+
+def test_a_ca_bundle_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
+    done = deluge("map", "-", "--model", "gpt-4.1-mini", stdin="a\nb\n", OPENAI_API_KEY="k",
+                  REQUESTS_CA_BUNDLE="/no/such/bundle.pem")  # fmt: skip
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_cannot_be_had_is_a_usage_error() -> None:
+    done = deluge("sandbox", "--port", "99999")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ from deluge_sync import (
     Conversation,
     DeadlineExceededError,
     DelugeWarning,
+    ForkedError,
     MissingKeyError,
     NotFoundError,
     PostprocessError,
@@ -33,6 +34,7 @@ from deluge_sync import (
     TransientError,
     UnknownModelError,
 )
+from deluge_sync.process import ResponseFuture
 from deluge_sync.testing import Fault, Reply, Sandbox
 
 from .helpers import client_for
@@ -406,6 +408,17 @@ def test_a_key_that_is_not_set_is_named_before_anything_is_sent(monkeypatch) -> 
         ({"model_weights": [1, 2]}, "model_weights"),
         ({"extra_body": ["x"]}, "extra_body"),
         ({"sampling_params": {"temprature": 0}}, "temperature"),
+        ({"max_new_tokens": "5"}, "max_new_tokens"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"stop": 5}, "stop"),
+        ({"base_url": 5}, "base_url"),
+        ({"api_key": 5}, "api_key"),
+        ({"session": 5}, "session"),
+        ({"proxies": "http://x"}, "proxies"),
+        ({"extra_headers": {"a": 1}}, "extra_headers"),
+        ({"request_timeout": None}, "request_timeout"),
+        ({"timeout": 1e12}, "timeout"),
+        ({"sampling_params": 5}, "sampling_params"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_likely_fix(options, names) -> None:
@@ -529,6 +542,90 @@ def test_responses_and_errors_survive_pickling(sandbox: Sandbox) -> None:
     assert again[0] == replies[0]
     assert (type(again[1].error), str(again[1].error)) == (BadRequestError, str(replies[1].error))
     assert again[1].error.status == 400
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [{"role": "assistant", "tool_calls": 5}],
+        [{"role": "user", "content": 5}],
+        [[]],
+        object(),
+        {"role": "user"},
+        float("nan"),
+    ],
+)
+@pytest.mark.parametrize("model", MODELS)
+def test_however_odd_a_prompt_is_the_others_are_answered(sandbox: Sandbox, model, odd) -> None:
+    replies = client_for(sandbox, model).map(["good", odd, "fine"])
+    assert [reply.completion for reply in replies] == ["good", None, "fine"]
+    assert isinstance(replies[1].error, PromptError)
+
+
+def test_a_future_ends_even_where_postprocess_returns_no_response(sandbox: Sandbox) -> None:
+    client = client_for(sandbox, postprocess=lambda reply: reply.completion)
+    error = client.submit("hello").exception(timeout=10)
+    assert isinstance(error, PostprocessError)
+    assert error.response.completion == "hello"
+
+
+def test_with_limits_leaves_a_running_imap_alone(sandbox: Sandbox) -> None:
+    client = client_for(sandbox, max_concurrent_requests=2)
+    texts = []
+    for reply in client.imap(PROMPTS):
+        texts.append(reply.completion)
+        client.with_limits(max_requests_per_minute=1e8)
+    assert texts == PROMPTS
+
+
+def test_imap_hands_out_an_answer_before_a_slow_source_has_its_next_prompt(sandbox) -> None:
+    answered = threading.Event()
+
+    def source() -> Iterator[str]:
+        for prompt in PROMPTS[:5]:
+            yield prompt
+            sandbox.wait_for(1, timeout=10)
+            arrived.append(answered.is_set())
+
+    arrived: list[bool] = []
+    for _ in client_for(sandbox).imap(source()):
+        answered.set()
+    assert any(arrived)
+
+
+def test_wait_for_all_gives_answers_in_the_order_of_submission(sandbox: Sandbox) -> None:
+    client = client_for(sandbox)
+    futures = [client.submit(prompt) for prompt in PROMPTS[:30]]
+    assert [reply.completion for reply in client.wait_for_all()] == PROMPTS[:30]
+    assert len(futures) == 30
+
+
+def test_a_pending_future_of_the_parent_fails_at_once_in_a_forked_child(sandbox: Sandbox) -> None:
+    future = ResponseFuture()
+    future._pid = -1  # as it is in a child
+    with pytest.raises(ForkedError):
+        future.result()
+    with pytest.raises(ForkedError):
+        client_for(sandbox).wait_for_all([future])
+
+
+def test_an_empty_key_is_no_key() -> None:
+    with pytest.raises(MissingKeyError, match="api_key"):
+        Client("gpt-4.1-mini", api_key="")
+
+
+def test_a_session_that_authenticates_itself_needs_no_key(sandbox: Sandbox, monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    session = requests.Session()
+    session.headers["Authorization"] = "Bearer corporate"
+    client = Client("gpt-4.1-mini", base_url=sandbox.base_url, session=session, progress="none")
+    client.complete("hello")
+    assert sandbox.journal[0].headers["authorization"] == "Bearer corporate"
+
+
+def test_secrets_in_headers_and_proxies_stay_out_of_the_repr() -> None:
+    options = {"extra_headers": {"X-Key": "hush"}, "proxies": {"https": "http://u:hush@h:1"}}
+    assert "hush" not in repr(Client("sandbox/echo", **options).settings)
 
 
 def test_one_client_serves_many_threads(sandbox: Sandbox) -> None:

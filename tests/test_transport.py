@@ -492,11 +492,11 @@ def test_closing_wakes_calls_in_flight_closes_idle_ones_and_cancels_later_ones(t
     with Server(first_answers) as server, ThreadPoolExecutor(1) as pool:
         send(transport, server.url)
         idle = next(iter(transport._open))
-        transport._idle[idle.route].clear()
+        transport._idle[idle.endpoint].clear()
         server.request_came.clear()
         future = pool.submit(send, transport, server.url, seconds=5 * GENEROUS)
         assert server.request_came.wait(GENEROUS)
-        transport._idle[idle.route].append(idle)
+        transport._idle[idle.endpoint].append(idle)
         transport.close()
         assert ended.wait(GENEROUS)
         with pytest.raises(CallCancelledError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -43,11 +44,13 @@ def _opened(source: str) -> Iterator[TextIO]:
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdin
         return
-    try:
-        file = Path(source).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    except OSError as error:
-        raise UsageError(f"cannot read {source}: {error.strerror}") from error
-    with file:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(
+                Path(source).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+            )
+        except OSError as error:
+            raise UsageError(f"cannot read {source}: {error.strerror}") from error
         yield file
 
 

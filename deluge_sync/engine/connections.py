@@ -14,8 +14,8 @@ from urllib3.util.wait import wait_for_read
 from ..values.errors import CallCancelledError, DeadlineExceededError
 from .clock import Clock
 from .dialing import Dialer
+from .endpoints import Endpoint
 from .exchange import AnswerReader
-from .routes import Route
 from .trust import Trust
 
 _BUFFER = 65_536
@@ -50,7 +50,7 @@ class RequestHead:
 
 
 class Connection:
-    """A connection of one route. One thread uses it at a time; any may `interrupt` it.
+    """A connection of one endpoint. One thread uses it at a time; any may `interrupt` it.
 
     The lock guards `interrupted`, and the watched socket against being shut down after it was
     closed, when its number may be another's.
@@ -64,14 +64,14 @@ class Connection:
         "_sock",
         "_timeout",
         "_watched",
+        "endpoint",
         "idle_since",
         "interrupted",
         "reader",
-        "route",
     )
 
-    def __init__(self, route: Route, reader: AnswerReader, clock: Clock) -> None:
-        self.route = route
+    def __init__(self, endpoint: Endpoint, reader: AnswerReader, clock: Clock) -> None:
+        self.endpoint = endpoint
         self.reader = reader
         self.idle_since = 0.0
         self.interrupted = False
@@ -90,7 +90,7 @@ class Connection:
 
     def open(self, trust: Trust, until: float) -> None:
         """Connect; see `Dialer` for what it raises."""
-        dialer = Dialer(self.route, trust, until=until, clock=self._clock, watch=self._watch)
+        dialer = Dialer(self.endpoint, trust, until=until, clock=self._clock, watch=self._watch)
         self._sock = dialer.dial()
         self._plain = type(self._sock) is socket.socket
 

@@ -14,9 +14,9 @@ from urllib3.util.wait import wait_for_write
 
 from ..values.errors import ConnectionFailedError
 from .clock import Clock
+from .endpoints import Endpoint
 from .exchange import AnswerReader
 from .proxies import Proxy
-from .routes import Route
 from .trust import Trust
 
 Watch = Callable[[Optional[socket.socket]], None]
@@ -28,7 +28,7 @@ _TUNNEL_BODY_LIMIT = 65_536
 
 
 class Dialer:
-    """Opens one connection to `route`, all of it before the instant `until`.
+    """Opens one connection to `endpoint`, all of it before the instant `until`.
 
     Name resolution is the one step that cannot be interrupted or timed: getaddrinfo takes as long
     as the system lets it, and the instant is looked at after it. The other steps end with
@@ -37,9 +37,9 @@ class Dialer:
     """
 
     def __init__(
-        self, route: Route, trust: Trust, *, until: float, clock: Clock, watch: Watch
+        self, endpoint: Endpoint, trust: Trust, *, until: float, clock: Clock, watch: Watch
     ) -> None:
-        self._route = route
+        self._endpoint = endpoint
         self._trust = trust
         self._until = until
         self._clock = clock
@@ -47,7 +47,7 @@ class Dialer:
         self._twin: Optional[socket.socket] = None
 
     def dial(self) -> socket.socket:
-        """The connected socket, with TLS where the route has it."""
+        """The connected socket, with TLS where the endpoint has it."""
         connection = self._connection()
         try:
             connection.connect()
@@ -81,7 +81,7 @@ class Dialer:
         reader = AnswerReader(max_bytes=_TUNNEL_BODY_LIMIT)
         reader.start(bodiless=True)
         sock.settimeout(self._left())
-        sock.sendall(_connect_request(host, port, self._route.proxy))
+        sock.sendall(_connect_request(host, port, self._endpoint.proxy))
         while not reader.complete:
             sock.settimeout(self._left())
             data = sock.recv(_TUNNEL_BODY_LIMIT)
@@ -94,9 +94,9 @@ class Dialer:
         sock.settimeout(self._left())
 
     def _connection(self) -> Any:
-        route, proxy = self._route, self._route.proxy
+        endpoint, proxy = self._endpoint, self._endpoint.proxy
         connection: Any
-        if proxy is not None and route.scheme == "https":
+        if proxy is not None and endpoint.scheme == "https":
             context = self._trust.context()
             connection = _HttpsConnection(
                 proxy.host,
@@ -105,9 +105,9 @@ class Dialer:
                 proxy=parse_url(f"{proxy.scheme}://{proxy.host}:{proxy.port}"),
                 proxy_config=ProxyConfig(context, False, None, None),
             )
-            connection.set_tunnel(route.host, route.port, scheme=proxy.scheme)
+            connection.set_tunnel(endpoint.host, endpoint.port, scheme=proxy.scheme)
         else:
-            scheme, host, port = (proxy or route)[:3]
+            scheme, host, port = (proxy or endpoint)[:3]
             if scheme == "https":
                 connection = _HttpsConnection(host, port, ssl_context=self._trust.context())
             else:
@@ -122,7 +122,7 @@ class Dialer:
             sock.setblocking(False)
             self._watch(sock)
             self._connect(sock, address, until)
-            if self._route.scheme == "https" or self._uses_tls_to_proxy():
+            if self._endpoint.scheme == "https" or self._uses_tls_to_proxy():
                 # The TLS layer takes the socket over, and cannot be reached before its handshake
                 # is done; a twin of the socket can.
                 self._twin = sock.dup()
@@ -149,7 +149,7 @@ class Dialer:
             raise OSError(code, os.strerror(code))
 
     def _uses_tls_to_proxy(self) -> bool:
-        proxy = self._route.proxy
+        proxy = self._endpoint.proxy
         return proxy is not None and proxy.scheme == "https"
 
     def _watch_nothing(self) -> None:
@@ -162,8 +162,8 @@ class Dialer:
         return left
 
     def _refused(self, status: int) -> ConnectionFailedError:
-        route = self._route
-        message = f"{route.peer} does not lead to {route.server}: it answered {status}"
+        endpoint = self._endpoint
+        message = f"{endpoint.peer} does not lead to {endpoint.server}: it answered {status}"
         if status == 407:
             message += "; it wants http://user:password@host:port as the proxy's URL"
         return ConnectionFailedError(message, retryable=status in (408, 429) or status >= 500)

@@ -26,9 +26,9 @@ from ..values.secret import Credential
 from ..values.wire import HttpRequest, HttpResponse
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
+from .endpoints import FOREIGN_ERRORS, Endpoint, connection_failure
 from .exchange import decoded, too_large
 from .heads import header_problem, target_of
-from .routes import FOREIGN_ERRORS, Route, connection_failure
 from .transport import MAX_RESPONSE_BYTES
 
 _BUFFER = 65_536
@@ -171,16 +171,16 @@ class SessionTransport:
         self, error: BaseException, request: HttpRequest, flight: _Flight
     ) -> DelugeError:
         target = target_of(request.url)
-        route = Route(*target[:3])
+        endpoint = Endpoint(*target[:3])
         if self._clock() >= flight.deadline:
             return flight.too_late()
         if isinstance(error, _UNUSABLE):
             name = type(error).__name__
-            return ConfigError(f"the session cannot send to {route.server} ({name})")
+            return ConfigError(f"the session cannot send to {endpoint.server} ({name})")
         if isinstance(error, requests.exceptions.ConnectTimeout):
             within = f"{self._connect_timeout:g} s"
-            return ConnectionFailedError(f"no connection to {route.server} within {within}")
-        return connection_failure(error, route)
+            return ConnectionFailedError(f"no connection to {endpoint.server} within {within}")
+        return connection_failure(error, endpoint)
 
 
 class _Flight:

@@ -19,10 +19,10 @@ from ..values.wire import HttpRequest, HttpResponse
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 from .connections import Connection, RequestHead
+from .endpoints import FOREIGN_ERRORS, Endpoint, connection_failure
 from .exchange import AnswerReader, ParserFactory
 from .heads import rendered_head, target_of
 from .proxies import proxy_for
-from .routes import FOREIGN_ERRORS, Route, connection_failure
 from .trust import Trust
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -60,7 +60,7 @@ class Transport(Protocol):
 class _Plan(NamedTuple):
     """What all calls of one model share."""
 
-    route: Route
+    endpoint: Endpoint
     head: RequestHead
     idle: deque[Connection]
 
@@ -72,8 +72,8 @@ class PooledTransport:
     variables are not looked at. A server's proxy is chosen once. Neither .netrc nor cookies are
     ever used. `max_response_bytes` caps bodies as they come and decoded. Opening a connection may
     take `connect_timeout` seconds, and never longer than the deadline. Idle connections are
-    reused, the latest first, for `idle_seconds`; at most `most_idle` of one route are kept. Every
-    `send` is one request on the wire: where the server closes a kept connection in that very
+    reused, the latest first, for `idle_seconds`; at most `most_idle` of one endpoint are kept.
+    Every `send` is one request on the wire: where the server closes a kept connection in that very
     moment it is a `ConnectionFailedError`, for the retry layer to count.
 
     No lock is held over I/O, nor is there one on the way of a call: stacks and dictionaries are
@@ -108,8 +108,8 @@ class PooledTransport:
         self._parser = parser
         self._closed = False
         self._plans: dict[tuple[object, ...], _Plan] = {}
-        self._routes: dict[tuple[str, str, int], Route] = {}
-        self._idle: dict[Route, deque[Connection]] = {}
+        self._endpoints: dict[tuple[str, str, int], Endpoint] = {}
+        self._idle: dict[Endpoint, deque[Connection]] = {}
         self._open: set[Connection] = set()
 
     def send(
@@ -126,7 +126,7 @@ class PooledTransport:
         try:
             self._check(cancellation)
             plan = self._plan(request, credentials)
-            connection = self._idle_connection(plan.idle) or self._new_connection(plan.route)
+            connection = self._idle_connection(plan.idle) or self._new_connection(plan.endpoint)
             cancellation.add(connection.interrupt)
             return self._answer(connection, plan.head, request.body, deadline)
         except DelugeError as error:
@@ -134,7 +134,7 @@ class PooledTransport:
         except FOREIGN_ERRORS as error:
             if plan is None:
                 raise
-            failure = connection_failure(error, plan.route)
+            failure = connection_failure(error, plan.endpoint)
         finally:
             if connection is not None and plan is not None:
                 cancellation.discard(connection.interrupt)
@@ -169,7 +169,7 @@ class PooledTransport:
         return HttpResponse(reader.status, reader.headers, reader.body(), self._wall_clock())
 
     def _connect(self, connection: Connection, deadline: float) -> None:
-        peer = connection.route.peer
+        peer = connection.endpoint.peer
         now = self._clock()
         if now >= deadline:
             raise DeadlineExceededError(f"the deadline passed before connecting to {peer}")
@@ -197,23 +197,23 @@ class PooledTransport:
     def _new_plan(self, request: HttpRequest, credentials: tuple[Credential, ...]) -> _Plan:
         target = target_of(request.url)
         origin = target[:3]
-        route = self._routes.get(origin)
-        if route is None:
+        endpoint = self._endpoints.get(origin)
+        if endpoint is None:
             proxy = proxy_for(request.url, self._proxies, use_environment=self._use_environment)
-            route = self._routes.setdefault(origin, Route(*origin, proxy))
+            endpoint = self._endpoints.setdefault(origin, Endpoint(*origin, proxy))
         head = rendered_head(
             request,
             credentials,
             target=target,
-            forwarder=route.proxy if target.scheme == "http" else None,
+            forwarder=endpoint.proxy if target.scheme == "http" else None,
             user_agent=self._user_agent,
         )
-        idle = self._idle.setdefault(route, deque())
-        return _Plan(route, RequestHead(head, request.method), idle)
+        idle = self._idle.setdefault(endpoint, deque())
+        return _Plan(endpoint, RequestHead(head, request.method), idle)
 
-    def _new_connection(self, route: Route) -> Connection:
+    def _new_connection(self, endpoint: Endpoint) -> Connection:
         reader = AnswerReader(max_bytes=self._max_response_bytes, parser=self._parser)
-        connection = Connection(route, reader, self._clock)
+        connection = Connection(endpoint, reader, self._clock)
         self._open.add(connection)
         if self._closed:
             connection.interrupt()

@@ -161,7 +161,7 @@ class AnthropicMessages:
         body = {"type": "error", "error": error, "request_id": _request_id(serial)}
         if problem.retry_after is None:
             return body, ()
-        return body, (("retry-after", f"{problem.retry_after:g}"),)
+        return body, (("retry-after", f"{problem.retry_after:.12g}"),)
 
     def headers(self, serial: int, states: Iterable[LimitState], now: float) -> Headers:
         """See `Wire`."""

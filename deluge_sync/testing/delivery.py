@@ -51,7 +51,7 @@ def problem_of(fault: Fault, status: int, wire: Wire) -> VendorError:
     if fault.retry_after_form == "seconds":
         problem.retry_after = fault.retry_after
     elif fault.retry_after_form == "ms":
-        problem.headers = (("retry-after-ms", f"{fault.retry_after * 1000:g}"),)
+        problem.headers = (("retry-after-ms", f"{fault.retry_after * 1000:.12g}"),)
     else:
         moment = math.ceil(time.time() + fault.retry_after)
         problem.headers = (("retry-after", formatdate(moment, usegmt=True)),)

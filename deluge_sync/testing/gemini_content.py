@@ -159,7 +159,7 @@ class GeminiContent:
         if problem.code:
             details.append({"@type": _TYPES + "ErrorInfo", "reason": problem.code})
         if problem.retry_after is not None:
-            delay = f"{problem.retry_after:g}s"
+            delay = f"{problem.retry_after:.12g}s"
             details.append({"@type": _TYPES + "RetryInfo", "retryDelay": delay})
         if details:
             error["details"] = details

@@ -147,7 +147,7 @@ class OpenAIChat:
         }
         if problem.retry_after is None:
             return {"error": error}, ()
-        return {"error": error}, (("retry-after", f"{problem.retry_after:g}"),)
+        return {"error": error}, (("retry-after", f"{problem.retry_after:.12g}"),)
 
     def headers(self, serial: int, states: Iterable[LimitState], now: float) -> Headers:
         """See `Wire`."""

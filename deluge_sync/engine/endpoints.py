@@ -22,8 +22,8 @@ _NOT_TLS = frozenset(
 )
 
 
-class Route(NamedTuple):
-    """A server, and the proxy that leads to it. Connections of one route are interchangeable."""
+class Endpoint(NamedTuple):
+    """A server, and the proxy that leads to it. Connections of one endpoint are interchangeable."""
 
     scheme: str
     host: str
@@ -42,7 +42,7 @@ class Route(NamedTuple):
         return self.server if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
 
 
-def connection_failure(error: BaseException, route: Route) -> ConnectionFailedError:
+def connection_failure(error: BaseException, endpoint: Endpoint) -> ConnectionFailedError:
     """The error of ours for `error`, which may be urllib3's, requests' or the standard library's.
 
     Only words that cannot hold a secret are taken over: an errno's text, OpenSSL's reason, a class
@@ -52,17 +52,19 @@ def connection_failure(error: BaseException, route: Route) -> ConnectionFailedEr
     found: Optional[BaseException] = None
     for found in _causes(error):
         if isinstance(found, (ssl.SSLCertVerificationError, CertificateError)):
-            return _distrust(found, route)
+            return _distrust(found, endpoint)
         if isinstance(found, socket.gaierror):
-            return _unresolved(found, route)
+            return _unresolved(found, endpoint)
         if isinstance(found, UnicodeError):
-            return ConnectionFailedError(f"{route.peer} is not a host name", retryable=False)
+            return ConnectionFailedError(f"{endpoint.peer} is not a host name", retryable=False)
         if isinstance(found, ssl.SSLError):
-            return _tls_failure(found, route)
+            return _tls_failure(found, endpoint)
         if isinstance(found, OSError) and found.strerror:
-            return ConnectionFailedError(f"the connection to {route.peer} failed: {found.strerror}")
+            return ConnectionFailedError(
+                f"the connection to {endpoint.peer} failed: {found.strerror}"
+            )
     name = type(found if isinstance(found, OSError) else error).__name__
-    return ConnectionFailedError(f"the connection to {route.peer} failed ({name})")
+    return ConnectionFailedError(f"the connection to {endpoint.peer} failed ({name})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -80,30 +82,30 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         pending += [inner for inner in (current.__cause__, current.__context__) if inner]
 
 
-def _distrust(error: BaseException, route: Route) -> ConnectionFailedError:
+def _distrust(error: BaseException, endpoint: Endpoint) -> ConnectionFailedError:
     reason = getattr(error, "verify_message", None) or "it is for another host"
     return ConnectionFailedError(
-        f"the certificate of {route.server} is not trusted: {reason}. If your network inspects "
+        f"the certificate of {endpoint.server} is not trusted: {reason}. If your network inspects "
         "TLS, name its CA bundle (verify=path, or REQUESTS_CA_BUNDLE)",
         retryable=False,
     )
 
 
-def _unresolved(error: socket.gaierror, route: Route) -> ConnectionFailedError:
-    message = f"the name of {route.peer} cannot be resolved: {error.strerror}"
-    if route.proxy is None or error.errno == socket.EAI_AGAIN:
+def _unresolved(error: socket.gaierror, endpoint: Endpoint) -> ConnectionFailedError:
+    message = f"the name of {endpoint.peer} cannot be resolved: {error.strerror}"
+    if endpoint.proxy is None or error.errno == socket.EAI_AGAIN:
         return ConnectionFailedError(message)
     return ConnectionFailedError(
         f"{message}; check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or proxies=", retryable=False
     )
 
 
-def _tls_failure(error: ssl.SSLError, route: Route) -> ConnectionFailedError:
+def _tls_failure(error: ssl.SSLError, endpoint: Endpoint) -> ConnectionFailedError:
     reason = error.reason or type(error).__name__
     if reason in _NOT_TLS:
         return ConnectionFailedError(
-            f"{route.peer} does not speak TLS on this port ({reason}); should the URL, or the "
+            f"{endpoint.peer} does not speak TLS on this port ({reason}); should the URL, or the "
             "proxy's, begin with http://?",
             retryable=False,
         )
-    return ConnectionFailedError(f"TLS with {route.server} failed: {reason}")
+    return ConnectionFailedError(f"TLS with {endpoint.server} failed: {reason}")
