@@ -64,6 +64,8 @@ def scene(fault: dict[str, Any], workers: int) -> tuple[list[float], Counter[str
 
 def interrupt() -> tuple[float, int]:
     """Seconds from Ctrl-C until `deluge-sync map` has ended, and its exit code."""
+    # A shell's background jobs ignore Ctrl-C, and hand that down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with (
         SandboxProcess(faults=[({"kind": "black_hole"}, 1)]) as server,
         tempfile.TemporaryDirectory() as home,

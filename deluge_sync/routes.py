@@ -85,6 +85,7 @@ class Routes:
         """A route by the models' weights."""
         if len(self._models) == 1:
             return self.to(self._models[0])
+        self.check()  # a key that is missing shows at once, not when its model is drawn
         return self.to(random.choices(self._models, self._settings.model_weights)[0])
 
     def to(self, model: Model) -> Route:

@@ -609,6 +609,13 @@ def test_a_pending_future_of_the_parent_fails_at_once_in_a_forked_child(sandbox:
         client_for(sandbox).wait_for_all([future])
 
 
+def test_a_key_missing_for_one_of_several_models_shows_at_once(monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    client = Client(["sandbox/echo", "gpt-4.1-mini"], model_weights=[1, 0])
+    with pytest.raises(MissingKeyError):
+        client.complete("hello")
+
+
 def test_an_empty_key_is_no_key() -> None:
     with pytest.raises(MissingKeyError, match="api_key"):
         Client("gpt-4.1-mini", api_key="")
