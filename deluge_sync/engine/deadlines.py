@@ -14,6 +14,7 @@ from .clock import Clock, monotonic
 logger = logging.getLogger(__name__)
 
 PRUNE_AT = 1_024
+LONGEST_WAIT = 3_600.0
 
 
 class Deadlines:
@@ -64,7 +65,7 @@ class Deadlines:
                     self._thread = None
                     return
                 if not due:
-                    self._changed.wait(self._heap[0][0] - self._clock())
+                    self._changed.wait(min(self._heap[0][0] - self._clock(), LONGEST_WAIT))
             for reference in due:
                 method = reference()
                 if method is not None:
