@@ -79,7 +79,12 @@ def interrupt() -> tuple[float, int]:
         command = [sys.executable, "-m", "deluge_sync", "map", str(prompts), *flags.split()]
         command += ["-o", str(Path(home, "out.jsonl"))]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "benchmark"}
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            # A shell may have started us with Ctrl-C switched off.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         try:
             wait_until(lambda: server.stats()["requests"] >= 256, 30)
             start = time.monotonic()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from deluge_sync import Client
 from deluge_sync.testing import Sandbox
 
 UNLIMITED = 1e9
+
+
+def interruptible() -> None:
+    """For `preexec_fn`: Ctrl-C works in the child, even where a shell switched it off for us."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def client_for(sandbox: Sandbox, model: str = "gpt-4.1-mini", **options: Any) -> Client:

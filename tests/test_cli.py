@@ -14,6 +14,8 @@ import pytest
 
 from deluge_sync.testing import Fault, Sandbox
 
+from .helpers import interruptible
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -190,7 +192,9 @@ def test_check_live_sends_one_prompt() -> None:
 
 def test_the_sandbox_serves_other_programs_until_interrupted() -> None:
     command = [sys.executable, "-m", "deluge_sync", "sandbox", "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=interruptible
+    )
     try:
         url = server.stdout.readline().strip()
         done = deluge("map", "-", "--model", "sandbox/echo", "--base-url", url, stdin="hello\n")

@@ -17,6 +17,8 @@ import pytest
 
 from deluge_sync.testing import Sandbox, launch, serve
 
+from .helpers import interruptible
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -274,6 +276,7 @@ class TestLaunch:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=interruptible,
         )
         assert server.stdout is not None
         url = server.stdout.read()

@@ -13,6 +13,8 @@ import pytest
 
 from deluge_sync.testing import Fault, Sandbox
 
+from ..helpers import interruptible
+
 ROOT = Path(__file__).parent.parent.parent
 
 SETUP = """
@@ -32,6 +34,7 @@ def start(sandbox: Sandbox, script: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        preexec_fn=interruptible,
     )
 
 
@@ -78,7 +81,7 @@ def test_the_command_line_interrupted_gives_130_and_keeps_the_rows(
     process = subprocess.Popen(
         [sys.executable, "-m", "deluge_sync", "map", source, "-o", target, "--model",
          "sandbox/echo", "--base-url", black_hole.base_url, "--concurrency", "256"],
-        stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=interruptible,
     )  # fmt: skip
     black_hole.wait_for(20 + 256, timeout=20)
     until = time.monotonic() + 10
