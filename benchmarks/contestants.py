@@ -175,12 +175,15 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=0)
     parser.add_argument("--filler", default=FILLER)
     parser.add_argument("--without-httptools", action="store_true")
+    parser.add_argument("--core", type=int, help="stay on this core")
     parser.add_argument("--requests-per-minute", type=int, default=UNLIMITED)
     parser.add_argument("--tokens-per-minute", type=int, default=UNLIMITED * 1000)
     parser.add_argument("--max-new-tokens", type=int, default=64)
     options = parser.parse_args()
     if options.without_httptools:
         sys.modules["httptools"] = None  # type: ignore[assignment]
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
     print(json.dumps(measure(CONTESTANTS[options.name](options), options)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import email.utils
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ _RFC3339 = re.compile(
 )
 _LONGEST = 1e9
 """Seconds; keeps infinity out of everybody's arithmetic."""
+_LONGEST_TEXT = 64
+"""Characters of a duration; keeps what is remembered of them small."""
 
 
 class LimitHeaders(NamedTuple):
@@ -74,12 +77,19 @@ def retry_after(response: HttpResponse) -> float | None:
 
 def number(text: str) -> float | None:
     """The number at the head of a header ("100", "100, 100;w=60"), or None."""
+    if text.isdecimal() and text.isascii():
+        return min(float(text), _LONGEST)
     head = text.partition(",")[0].strip()
     return min(float(head), _LONGEST) if _PLAIN.fullmatch(head) else None
 
 
 def duration(text: str, response: HttpResponse | None = None) -> float | None:
     """Seconds of a duration such as "12ms", "1s", "6m0s" or "0.5" (seconds), or None."""
+    return _duration(text) if len(text) <= _LONGEST_TEXT else None
+
+
+@functools.lru_cache(maxsize=1_024)  # the same few come back all the time, twice in each answer
+def _duration(text: str) -> float | None:
     plain = number(text)
     if plain is not None:
         return plain

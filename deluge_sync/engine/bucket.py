@@ -32,21 +32,31 @@ class Bucket:
     Not thread-safe: the lane that owns it holds its lock around every call.
     """
 
-    __slots__ = ("_bins", "_paid_until", "_used", "burst_seconds", "limit")
+    __slots__ = (
+        "_bins",
+        "_expires_at",
+        "_paid_until",
+        "_seconds_each",
+        "_used",
+        "burst_seconds",
+        "limit",
+    )
 
     def __init__(self, limit: float | None, *, burst_seconds: float = 1.0) -> None:
-        self.limit = limit
         self.burst_seconds = burst_seconds
         self._bins: dict[int, float] = {}
+        self._expires_at = math.inf
         self._used = 0.0
         self._paid_until = -math.inf
+        self._set_limit(limit)
 
     def wait(self, weight: float, now: float) -> float:
         """Seconds until `weight` may be drawn; 0.0 means now."""
         if self.limit is None:
             return 0.0
         weight = min(weight, self.limit)
-        seconds = max(self._pace_wait(weight, now), self._log_wait(weight, now))
+        burst_left = max(self.burst_seconds - weight * self._seconds_each, 0.0)
+        seconds = max(self._paid_until - now - burst_left, self._log_wait(weight, now))
         return seconds if seconds > EARLY else 0.0
 
     def draw(self, weight: float, now: float) -> tuple[int, float]:
@@ -54,7 +64,7 @@ class Bucket:
         bin_number = int(now // BIN)
         if self.limit is not None:
             weight = min(weight, self.limit)
-            self._paid_until = max(self._paid_until, now) + self._seconds(weight)
+            self._paid_until = max(self._paid_until, now) + weight * self._seconds_each
         self._add(weight, bin_number)
         return bin_number, weight
 
@@ -65,7 +75,7 @@ class Bucket:
         owed = max(self._paid_until - now, 0.0)
         if self.limit is not None and limit is not None:
             self._paid_until = now + min(owed * self.limit / limit, WINDOW + SLACK)
-        self.limit = limit
+        self._set_limit(limit)
 
     def give_back(self, weight: float, bin_number: int) -> None:
         """Return part of the draw made in that bin (or, when negative, take more).
@@ -75,8 +85,7 @@ class Bucket:
         weight = min(weight, self._bins.get(bin_number, 0.0))
         if weight:
             self._add(-weight, bin_number)
-            if self.limit is not None:
-                self._paid_until -= self._seconds(weight)
+            self._paid_until -= weight * self._seconds_each
 
     def used(self, now: float) -> float:
         """What was drawn within the last minute."""
@@ -107,12 +116,10 @@ class Bucket:
             if weight <= 0:
                 return
 
-    def _pace_wait(self, weight: float, now: float) -> float:
-        return self._paid_until - now - max(self.burst_seconds - self._seconds(weight), 0.0)
-
-    def _seconds(self, weight: float) -> float:
-        """How long the pace takes for `weight`."""
-        return weight * (WINDOW + SLACK) / self.limit  # type: ignore[operator]
+    def _set_limit(self, limit: float | None) -> None:
+        """`_seconds_each` is how long the pace takes for a weight of 1."""
+        self.limit = limit
+        self._seconds_each = (WINDOW + SLACK) / limit if limit is not None else 0.0
 
     def _log_wait(self, weight: float, now: float) -> float:
         self._forget(now)
@@ -126,15 +133,18 @@ class Bucket:
         return WINDOW + SLACK
 
     def _forget(self, now: float) -> None:
-        while self._bins:
-            oldest = next(iter(self._bins))
-            if _expiry(oldest) > now:
-                return
-            self._used -= self._bins.pop(oldest)
-        self._used = 0.0  # and with it the dust of adding up floats
+        while self._expires_at <= now:
+            self._used -= self._bins.pop(next(iter(self._bins)))
+            self._expires_at = _expiry(next(iter(self._bins))) if self._bins else math.inf
+        if not self._bins:
+            self._used = 0.0  # and with it the dust of adding up floats
 
     def _add(self, weight: float, bin_number: int) -> None:
-        self._bins[bin_number] = self._bins.get(bin_number, 0.0) + weight
+        drawn = self._bins.get(bin_number)
+        if drawn is None:
+            drawn = 0.0
+            self._expires_at = min(self._expires_at, _expiry(bin_number))
+        self._bins[bin_number] = drawn + weight
         self._used += weight
 
 

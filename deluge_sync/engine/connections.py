@@ -16,9 +16,11 @@ from .clock import Clock
 from .dialing import Dialer
 from .endpoints import Endpoint
 from .exchange import AnswerReader
+from .syscalls import is_silent, send_at_once
 from .trust import Trust
 
 _BUFFER = 65_536
+_PIECE = 16_384
 
 _LONGEST_TIMEOUT = 86_400.0
 _TIMEVAL = struct.Struct("@ll")
@@ -92,7 +94,8 @@ class Connection:
         """Connect; see `Dialer` for what it raises."""
         dialer = Dialer(self.endpoint, trust, until=until, clock=self._clock, watch=self._watch)
         self._sock = dialer.dial()
-        self._plain = type(self._sock) is socket.socket
+        kind = type(self._sock)  # gevent's, too, is then called `socket.socket`
+        self._plain = kind is socket.socket and kind.__module__ == socket.__name__
 
     def exchange(self, head: RequestHead, body: bytes, deadline: float) -> None:
         """Send one request and read its whole answer into `reader`.
@@ -133,11 +136,8 @@ class Connection:
             return True
         try:
             if self._kernel_keeps_time:
-                sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-                return True
+                return not is_silent(sock)
             return wait_for_read(sock, timeout=0.0) or _has_pending(sock)
-        except BlockingIOError:
-            return False
         except (OSError, ValueError):
             return True
 
@@ -167,10 +167,15 @@ class Connection:
                 raise CallCancelledError("the call was cancelled")
 
     def _send(self, piece: memoryview, deadline: float) -> None:
+        size = len(piece)
         while piece:
             sock = self._armed(deadline)
             if sock is None:
                 raise DeadlineExceededError("the deadline passed while sending the request")
+            if self._kernel_keeps_time and len(piece) == size <= _BUFFER:
+                piece = piece[send_at_once(sock, piece) :]
+                if not piece:
+                    return
             with suppress(socket.timeout, BlockingIOError):
                 piece = piece[sock.send(piece) :]
 
@@ -181,7 +186,7 @@ class Connection:
                 where = self.reader.progress()
                 raise DeadlineExceededError(f"the deadline passed {where}")
             try:
-                return sock.recv(_BUFFER)
+                return sock.recv(_PIECE)
             except (socket.timeout, BlockingIOError):
                 pass
 

@@ -145,7 +145,7 @@ class AnswerReader:
         """One header line, or a trailer."""
         if self.head_done:
             return
-        key = name.decode("latin-1").lower()
+        key = name.lower().decode("latin-1")
         text = value.decode("latin-1").rstrip(" \t")
         if key in self.headers:
             text = f"{self.headers[key]}, {text}"
