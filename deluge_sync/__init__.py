@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .values.errors import (
         AuthError,
         BadRequestError,
+        BudgetExceeded,
         CallCancelledError,
         CallError,
         ConfigError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         DelugeError,
         DelugeWarning,
         ForkedError,
+        JournalError,
         MissingKeyError,
         NotFoundError,
         PostprocessError,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthError",
     "BadRequestError",
+    "BudgetExceeded",
     "CallCancelledError",
     "CallError",
     "Client",
@@ -57,6 +60,7 @@ __all__ = [
     "DelugeError",
     "DelugeWarning",
     "ForkedError",
+    "JournalError",
     "Message",
     "MissingKeyError",
     "NotFoundError",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from .cache import Answers, KeySpace
+from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.lane import Lane, Reservation, Weights
 from .engine.retry import Attempts, RetryPolicy
 from .values.errors import (
     CallError,
+    ConfigError,
     DeadlineExceededError,
     DecodeError,
     DelugeError,
@@ -50,7 +53,8 @@ BYTES_PER_TOKEN = 4
 class Route:
     """What all calls of one client to one model share, in one process.
 
-    `lanes` are drawn from in order; the last one is the account's.
+    `lanes` are drawn from in order; the last one is the account's. `answers` is the cache, if there
+    is one, and `keys` tells its keys.
     """
 
     model: Model
@@ -60,14 +64,29 @@ class Route:
     transport: Transport
     policy: RetryPolicy
     request_timeout: float
+    keys: KeySpace
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one call is to be made, apart from what it asks.
+
+    `deadline` is a monotonic instant; without one the call may take `timeout` seconds from its
+    first grant on: its wait in line is not its own. With `use_cache`, the route's cache answers
+    where it can; `cache_salt` asks it for another sample. `budget` caps what may be spent.
+    """
+
+    timeout: float = LONGEST_CALL
+    deadline: float | None = None
+    postprocess: Postprocess | None = None
+    use_cache: bool = True
+    cache_salt: str = ""
+    budget: Budget | None = None
 
 
 class Call:
-    """One prompt on its way to its answer; `prompt` is what the response will show it came from.
-
-    `deadline` is a monotonic instant; without one the call may take `timeout` seconds from its
-    first grant on: its wait in line is not its own.
-    """
+    """One prompt on its way to its answer; `prompt` is what the response will show it came from."""
 
     def __init__(
         self,
@@ -77,17 +96,14 @@ class Call:
         prompt: Any,
         cancellation: Cancellation,
         index: int | None = None,
-        timeout: float = LONGEST_CALL,
-        deadline: float | None = None,
-        postprocess: Postprocess | None = None,
+        options: Options = Options(),
         clock: Clock = monotonic,
     ) -> None:
         self._failures: list[str] = []
         self._route = route
         self._prompt = prompt
         self._index = index
-        self._timeout = timeout
-        self._postprocess = postprocess
+        self._options = options
         self._cancellation = cancellation
         self._clock = clock
         self._sends = 0
@@ -95,9 +111,17 @@ class Call:
         self._request_id: str | None = None
         self._http = route.adapter.encode(request, route.model)
         self._weights = _weights(self._http, request, route.model)
+        self._answers = route.answers if options.use_cache else None
+        self.key: str | None = None
+        """Of the cache; None for a call that does not use it."""
+        if self._answers is not None:
+            self.key = route.keys.key(self._http, options.cache_salt)
+        self._ceiling = 0.0
+        if options.budget is not None:
+            self._ceiling = _ceiling(self._http, request, route.model)
         self._attempts = Attempts(
             route.policy,
-            deadline=math.inf if deadline is None else deadline,
+            deadline=math.inf if options.deadline is None else options.deadline,
             cancellation=cancellation,
             may_retry=route.lanes[-1].may_retry,
             clock=clock,
@@ -108,25 +132,44 @@ class Call:
         """Why each further attempt was made: the failures that were followed by another send."""
         return self._failures[: max(self._sends - 1, 0)]
 
+    def found(self, answer: Answer) -> Response:
+        """The response when the cache holds `answer`: nothing is sent, nothing is paid."""
+        return self._postprocessed(self._response(answer, error=answer.error, free=True))
+
     def run(self) -> Response:
-        """Send until answered or given up; errors of the call come back in the response."""
+        """Send until answered or given up; errors of the call come back in the response.
+
+        With a cache, one call of all that are the same is sent, and the others wait for its answer.
+        """
+        free = False
         try:
-            answer = self._attempts.run(self._attempt)
+            if self._answers is None or self.key is None:
+                answer = self._attempts.run(self._attempt)
+            else:
+                answer, free = self._answers.once(
+                    self.key,
+                    lambda: self._attempts.run(self._attempt),
+                    tags=(f"model:{self._route.model.name}",),
+                    deadline=self._attempts.deadline,
+                    cancellation=self._cancellation,
+                )
         except DelugeError as error:
             return self.failed(error)
-        return self._postprocessed(self._response(answer, error=answer.error))
+        return self._postprocessed(self._response(answer, error=answer.error, free=free))
 
     def failed(self, error: DelugeError) -> Response:
         """The response of this call with `error` and no answer."""
         return self._response(None, error=error)
 
     def _attempt(self) -> Answer:
-        reservations = self._reserve()
+        self._reserve_money()  # first: who waits for money holds no slot
         answer: Answer | None = None
-        hints: Iterable[LimitHint] = ()
         failure: CallError | None = None
+        reservations: list[tuple[Lane, Reservation]] = []
+        hints: Iterable[LimitHint] = ()
         answered = False
         try:
+            reservations = self._reserve()
             self._start_clock()
             self._sends += 1
             reply = self._send()
@@ -136,12 +179,16 @@ class Call:
             answer = self._route.adapter.decode(reply, self._route.model)
         except CallError as error:
             failure = error
-            self._failures.append(error.kind)
+            if reservations:
+                self._failures.append(error.kind)
             raise
         finally:
-            paused = self._settle(reservations, answer, hints, failure, answered)
-            if failure is not None:
-                self._log(failure, paused)
+            if reservations:
+                paused = self._settle(reservations, answer, hints, failure, answered)
+                if failure is not None:
+                    self._log(failure, paused)
+            sent = bool(reservations) and (failure is None or failure.may_have_been_sent)
+            self._settle_money(answer, billed=sent and not _refused(failure, answered))
         return answer
 
     def _log(self, failure: CallError, paused: float | None) -> None:
@@ -166,9 +213,24 @@ class Call:
             raise
         return taken
 
+    def _reserve_money(self) -> None:
+        if self._options.budget is not None:
+            self._options.budget.reserve(
+                self._ceiling, deadline=self._attempts.deadline, cancellation=self._cancellation
+            )
+
+    def _settle_money(self, answer: Answer | None, *, billed: bool) -> None:
+        """What nobody knows counts as the most it can be: the cap must hold at the worst."""
+        if self._options.budget is None:
+            return
+        spent = self._ceiling if billed else 0.0
+        if answer is not None and answer.usage.total_tokens:
+            spent = self._route.model.prices.cost(answer.usage) or 0.0
+        self._options.budget.settle(self._ceiling, spent)
+
     def _start_clock(self) -> None:
         if self._attempts.deadline == math.inf:
-            self._attempts.deadline = self._clock() + self._timeout
+            self._attempts.deadline = self._clock() + self._options.timeout
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()
@@ -211,8 +273,11 @@ class Call:
         lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
         return paused
 
-    def _response(self, answer: Answer | None, *, error: DelugeError | None) -> Response:
+    def _response(
+        self, answer: Answer | None, *, error: DelugeError | None, free: bool = False
+    ) -> Response:
         model = self._route.model
+        cost = model.prices.cost(answer.usage) if answer is not None else None
         response = Response(
             model=model.name,
             prompt=self._prompt,
@@ -220,10 +285,12 @@ class Call:
             content=answer.content if answer is not None else None,
             finish_reason=answer.finish_reason if answer is not None else None,
             usage=answer.usage if answer is not None else None,
-            cost=model.prices.cost(answer.usage) if answer is not None else None,
+            cost=0.0 if free else cost,
             error=error,
             attempts=self._sends,
             latency=self._latency,
+            cached=free,
+            saved_cost=cost if free else None,
             request_id=self._request_id or (answer.response_id if answer is not None else None),
         )
         if error is not None:
@@ -232,11 +299,11 @@ class Call:
         return response
 
     def _postprocessed(self, response: Response) -> Response:
-        if self._postprocess is None or response.error is not None:
+        if self._options.postprocess is None or response.error is not None:
             return response
         error: PostprocessError
         try:
-            changed = self._postprocess(response)
+            changed = self._options.postprocess(response)
         except Exception as cause:
             error = PostprocessError(f"postprocess raised {type(cause).__name__}: {cause}")
             error.__cause__ = cause
@@ -283,6 +350,43 @@ def _actual(answer: Answer | None, failure: CallError | None, answered: bool) ->
     if not answered or isinstance(failure, DecodeError):
         return None
     return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
+
+
+def _refused(failure: CallError | None, answered: bool) -> bool:
+    """Whether the server said that it did nothing: then there is nothing to pay."""
+    return answered and failure is not None and not isinstance(failure, DecodeError)
+
+
+def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
+    """US dollars that one attempt costs at most; `ConfigError` where that cannot be told.
+
+    A token is at least a byte, so the body's length bounds what is read.
+    """
+    written = request.params.max_new_tokens or model.max_output_tokens
+    if written is None:
+        raise ConfigError(
+            f"max_cost needs to know how long an answer of {model.name} can get: give "
+            "max_new_tokens, or set max_output_tokens in the model's YAML entry (config=)"
+        )
+    ceiling = model.prices.ceiling(len(http.body), written * _choices(request.extra_body))
+    if ceiling is None:
+        raise ConfigError(unpriced(model))
+    return ceiling
+
+
+def _choices(extra_body: Mapping[str, Any]) -> int:
+    """How many answers are asked for at once."""
+    number = extra_body.get("n", 1)
+    return number if isinstance(number, int) and number > 0 else 1
+
+
+def unpriced(model: Model) -> str:
+    """What to say of a model whose price a budget needs and nobody gave."""
+    return (
+        f"max_cost needs the price of {model.name}, which the catalog does not know: set "
+        f"`prices: {{input: ..., output: ...}}` (US dollars per million tokens) for it under "
+        f"`models:` in your YAML (config=)"
+    )
 
 
 def _forget_frames(error: BaseException) -> None:

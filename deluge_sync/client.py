@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from .call import LONGEST_CALL, Call
+from .call import LONGEST_CALL, Call, Options
 from .catalog import client_options, load_catalog
+from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
-from .routes import resolve_models
-from .run import Run
-from .settings import Settings, check_seconds, checked_settings, sampling_options
+from .routes import check_priced, resolve_models
+from .run import LOOKUPS, Run
+from .settings import Settings, check_cost, check_seconds, checked_settings, sampling_options
 from .stats import Report, Tally
 from .values.errors import (
     CallCancelledError,
@@ -63,6 +64,13 @@ class Client:
             900 s from its first send on.
         extra_headers, extra_body: laid over every request.
         postprocess: called once with each good response; what it returns takes its place.
+        cache: where answers are kept, so that nothing is paid for twice: a folder's path, a
+            `Store`, or True for the user's cache folder. Same requests at once are then sent once.
+        cache_owner: whose answers they are, for a cache that outlives an API key; by default each
+            key has its own.
+        cache_incomplete: keep answers that were cut short or refused, too.
+        max_cost: US dollars that this client may spend at most, in one process. What a call can
+            cost at worst is set aside before it is sent.
         progress: "auto" (a bar where somebody watches, else a log line every 30 s), "bar", "log"
             or "none".
         session: a `requests.Session` to send with, where a company's adapters or authentication
@@ -114,25 +122,43 @@ class Client:
 
     # One call
 
-    def complete(self, prompt: Any, *, timeout: float | None = None, **sampling: Any) -> Response:
+    def complete(
+        self,
+        prompt: Any,
+        *,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **sampling: Any,
+    ) -> Response:
         """The answer to one prompt, in the caller's thread.
 
-        `timeout` is seconds for the whole call. Raises what the call failed with: a `DelugeError`.
+        `timeout` is seconds for the whole call. With `use_cache=False` it is asked anew and not
+        kept; a `cache_salt` asks for, and keeps, another sample of the same prompt. Raises what
+        the call failed with: a `DelugeError`.
         """
         workers, here = self._workers(), self._here
+        options = self._options(use_cache, cache_salt, deadline=self._deadline(timeout))
         call = self._prepare(
             workers,
             prompt,
             self._params(sampling),
-            deadline=self._deadline(timeout),
+            options=options,
             cancellation=workers.cancellation,
         )
-        response = call.run()
+        found = workers.routes.find(call)
+        response = call.run() if found is None else call.found(found)
         here.tally.add(response, call.retries)
         return response.raise_for_error()
 
     def submit(
-        self, prompt: Any, *, timeout: float | None = None, **sampling: Any
+        self,
+        prompt: Any,
+        *,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **sampling: Any,
     ) -> Future[Response]:
         """The same in a worker thread: a standard `Future` whose `result()` raises what failed.
 
@@ -144,11 +170,16 @@ class Client:
             workers,
             prompt,
             self._params(sampling),
-            deadline=deadline,
+            options=self._options(use_cache, cache_salt, deadline=deadline),
             cancellation=workers.pool_cancellation,
         )
         future = ResponseFuture()
-        workers.enqueue(Job(call, future, here.finish), deadline)
+        job = Job(call, future, here.finish)
+        found = workers.routes.find(call)
+        if found is None:
+            workers.enqueue(job, deadline)
+        else:
+            job.answer(found)
         here.remember(future)
         return future
 
@@ -160,6 +191,9 @@ class Client:
         *,
         return_completions_only: bool = False,
         timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        max_cost: float | None = None,
         progress: str | None = None,
         total: int | None = None,
         **sampling: Any,
@@ -170,14 +204,16 @@ class Client:
         a response with `error` set and costs the others nothing. `timeout` is seconds for each
         call, from the moment its limits first let it go; `total` tells the progress display how
         many prompts there are where `prompts` has no length. With `return_completions_only` the
-        result holds texts, None where the call failed.
+        result holds texts, None where the call failed. `max_cost` is US dollars that this run may
+        cost at most; `use_cache` and `cache_salt` as in `complete`.
 
         Ctrl-C, an error of the source, and `close()` from another thread (a `CallCancelledError`)
         cancel what is under way; `last_run.responses` has the answers that came in. A `postprocess`
         must not itself wait for another `map` or future of this client: they share its threads.
         """
         display = progress or self._settings.progress, total
-        run = self._run(prompts, display, timeout=timeout, sampling=sampling, keep=True)
+        options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
+        run = self._run(prompts, display, options=options, sampling=sampling, keep=True)
         for _ in run.responses(ordered=False):
             pass
         responses = run.report().responses
@@ -191,6 +227,9 @@ class Client:
         *,
         ordered: bool = True,
         timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        max_cost: float | None = None,
         progress: str | None = None,
         total: int | None = None,
         **sampling: Any,
@@ -201,7 +240,8 @@ class Client:
         the answer given out. Closing the iterator cancels what is under way.
         """
         display = progress or self._settings.progress, total
-        run = self._run(prompts, display, timeout=timeout, sampling=sampling, keep=False)
+        options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
+        run = self._run(prompts, display, options=options, sampling=sampling, keep=False)
         return run.responses(ordered=ordered)
 
     def as_completed(
@@ -294,7 +334,9 @@ class Client:
         """What this client has in this process."""
         pid = os.getpid()
         here = self._processes.get(pid)
-        return here if here is not None else self._processes.setdefault(pid, ClientProcess())
+        if here is None:
+            here = self._processes.setdefault(pid, ClientProcess(self._settings.max_cost))
+        return here
 
     def _workers(self) -> Workers:
         return self._here.workers(self._settings, self._models)
@@ -310,15 +352,41 @@ class Client:
         seconds = self._seconds(timeout)
         return None if seconds is None else monotonic() + seconds
 
+    def _options(
+        self,
+        use_cache: bool,
+        cache_salt: str,
+        *,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        max_cost: float | None = None,
+    ) -> Options:
+        if not isinstance(cache_salt, str):
+            raise ConfigError(f"cache_salt must be a string, not {cache_salt!r}")
+        check_cost("max_cost", max_cost)
+        budget = self._here.budget
+        if max_cost is not None:
+            for model in self._models:
+                check_priced(model)
+            budget = Budget(max_cost, parent=budget)
+        seconds = self._seconds(timeout) if deadline is None else None
+        return Options(
+            timeout=LONGEST_CALL if seconds is None else seconds,
+            deadline=deadline,
+            postprocess=self._settings.postprocess,
+            use_cache=use_cache,
+            cache_salt=cache_salt,
+            budget=budget,
+        )
+
     def _prepare(
         self,
         workers: Workers,
         prompt: Any,
         params: SamplingParams,
         *,
+        options: Options,
         cancellation: Cancellation,
-        timeout: float | None = None,
-        deadline: float | None = None,
         index: int | None = None,
     ) -> Call:
         """A call, ready to run: everything that can be wrong with it is found here."""
@@ -330,14 +398,7 @@ class Client:
             self._settings.extra_headers,
         )
         return Call(
-            route,
-            request,
-            prompt=prompt,
-            index=index,
-            timeout=LONGEST_CALL if timeout is None else timeout,
-            deadline=deadline,
-            cancellation=cancellation,
-            postprocess=self._settings.postprocess,
+            route, request, prompt=prompt, index=index, options=options, cancellation=cancellation
         )
 
     def _run(
@@ -345,7 +406,7 @@ class Client:
         prompts: Iterable[Any],
         display: tuple[str, int | None],
         *,
-        timeout: float | None,
+        options: Options,
         sampling: Mapping[str, Any],
         keep: bool,
     ) -> Run:
@@ -355,18 +416,19 @@ class Client:
                 f"map takes many prompts, this is one {type(prompts).__name__}: "
                 "use complete(prompt) or map([prompt])"
             )
-        params, seconds = self._params(sampling), self._seconds(timeout)
+        params = self._params(sampling)
         workers, here = self._workers(), self._here
         workers.routes.check()
 
         def prepare(prompt: Any, index: int, cancellation: Cancellation) -> Call:
             return self._prepare(
-                workers, prompt, params, timeout=seconds, index=index, cancellation=cancellation
+                workers, prompt, params, options=options, index=index, cancellation=cancellation
             )
 
         style, total = display
-        if total is None and isinstance(prompts, Sequence):
-            total = len(prompts)
+        is_sequence = isinstance(prompts, Sequence)
+        if total is None and is_sequence:
+            total = len(prompts)  # type: ignore[arg-type]
         run = Run(
             iter(prompts),
             prepare=prepare,
@@ -377,6 +439,8 @@ class Client:
             tally=Tally(here.tally),
             progress=lambda run: self._show(style, total, run.tally.report),
             keep=keep,
+            answers=workers.routes.answers,
+            lookups=LOOKUPS if is_sequence else 1,
         )
         here.last_run = run
         return run

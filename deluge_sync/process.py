@@ -16,6 +16,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Callable
 
 from .call import Call
+from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.deadlines import Deadlines
 from .engine.runtime import current
@@ -26,7 +27,7 @@ from .settings import Settings
 from .stats import Tally
 from .values.errors import CallCancelledError, DeadlineExceededError, ForkedError
 from .values.model import Model
-from .values.response import Response
+from .values.response import Answer, Response
 
 if TYPE_CHECKING:
     BaseFuture = Future[Response]
@@ -67,8 +68,9 @@ class ClientProcess:
     somebody else does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_cost: float | None = None) -> None:
         self.tally = Tally()
+        self.budget = None if max_cost is None else Budget(max_cost)
         self.opened: Progress | None = None
         self.last_run: Run | None = None
         self.futures: weakref.WeakKeyDictionary[ResponseFuture, None] = weakref.WeakKeyDictionary()
@@ -188,6 +190,12 @@ class Job:
         if self._claim():
             with self._failing_with_it():
                 self._fulfil(self._call.run())
+
+    def answer(self, found: Answer) -> None:
+        """Fulfil the future with an answer of the cache."""
+        if self._claim():
+            with self._failing_with_it():
+                self._fulfil(self._call.found(found))
 
     def expire(self) -> None:
         """The deadline has passed; nothing to do if the call is under way: it has its own."""

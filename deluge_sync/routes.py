@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import sys
-import warnings
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from ._version import __version__
 from .adapters import ADAPTERS
-from .call import Route
+from .cache import Answers, KeySpace, owner_of
+from .call import Call, Route, unpriced
 from .catalog import Catalog, api_key_for, located, retirement_notice
 from .engine.lane import Lane
 from .engine.retry import RetryPolicy
 from .engine.runtime import Runtime
 from .launch import launched_url
+from .notices import warn_once
 from .settings import Settings
-from .values.errors import ConfigError, DelugeWarning, MissingKeyError
+from .values.errors import ConfigError, MissingKeyError
 from .values.model import Model
 from .values.params import SamplingParams
+from .values.response import Answer
 from .values.secret import Credential, Secret
 
 USER_AGENT = f"deluge-sync/{__version__}"
 
 MOST_PARAMS = 1_024
 """Sets of sampling parameters remembered: a seed of its own for each call makes many."""
-
-_warned: set[tuple[str, ...]] = set()
 
 
 def resolve_models(settings: Settings, catalog: Catalog) -> tuple[Model, ...]:
@@ -44,22 +43,15 @@ def resolve_models(settings: Settings, catalog: Catalog) -> tuple[Model, ...]:
         notice = retirement_notice(model, date.today())
         if notice:
             warn_once(notice)
+        if settings.max_cost is not None:
+            check_priced(model)
     return models
 
 
-def warn_once(*words: str) -> None:
-    """Warn the user, once per process for the same words."""
-    if words not in _warned:
-        _warned.add(words)
-        warnings.warn("".join(words), DelugeWarning, stacklevel=_callers_level())
-
-
-def _callers_level() -> int:
-    """How many frames up the caller's own code is, for a warning to point at."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(__package__):
-        level, frame = level + 1, frame.f_back
-    return level
+def check_priced(model: Model) -> None:
+    """Raise `ConfigError` for a model that a budget cannot be kept with."""
+    if model.prices.ceiling(1, 1) is None:
+        raise ConfigError(unpriced(model))
 
 
 class Routes:
@@ -75,6 +67,7 @@ class Routes:
         self._routes: dict[str, Route] = {}
         self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
         self._named = _named_limits(settings, models)
+        self.answers = _answers(settings, runtime)
         self.own_limits = Lane(
             "this client's own limits",
             self._named,
@@ -111,6 +104,12 @@ class Routes:
             self._params[key] = accepted
         return accepted
 
+    def find(self, call: Call) -> Answer | None:
+        """The answer to a call where the cache holds it."""
+        if self.answers is None or call.key is None:
+            return None
+        return self.answers.find([call.key]).get(call.key)
+
     def check(self) -> None:
         """Raise what is wrong with any of the models (a missing key) before anything is sent."""
         for model in self._models:
@@ -135,6 +134,12 @@ class Routes:
             transport=self._transport(model),
             policy=RetryPolicy(max_attempts=self._settings.max_attempts),
             request_timeout=self._settings.request_timeout,
+            keys=KeySpace(
+                owner=owner_of(secret, self._settings.cache_owner),
+                base_url=model.provider.base_url,
+                server=model.provider.launch or model.provider.base_url,
+            ),
+            answers=self.answers,
         )
 
     def _secret(self, model: Model) -> Secret | None:
@@ -183,6 +188,18 @@ class Routes:
                 user_agent=USER_AGENT,
             ),
         )
+
+
+def _answers(settings: Settings, runtime: Runtime) -> Answers | None:
+    """The cache, if there is one; requests under way are known to all clients that share it."""
+    if settings.cache is None:
+        return None
+    return Answers(
+        settings.cache,
+        runtime.flights(settings.cache.place),
+        tags=(f"run:{settings.name}",) if settings.name else (),
+        incomplete=settings.cache_incomplete,
+    )
 
 
 def _reachable(model: Model) -> Model:

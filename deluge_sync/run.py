@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import Context, copy_context
 from typing import Any, Callable
 
+from .cache import Answers
 from .call import Call
 from .engine.cancellation import Cancellation
 from .engine.crew import Crew
@@ -20,13 +21,17 @@ logger = logging.getLogger(__name__)
 
 Put = Callable[[tuple[int, Response]], None]
 
+LOOKUPS = 256
+"""Prompts looked up in the cache at once, where the source is known not to wait between them."""
+
 
 class Run:
     """The calls of one `map` or `imap`, from the first prompt read to the last answer.
 
     `prepare(prompt, index, cancellation)` makes a `Call`; what it raises becomes that row's
     response, except for a `ConfigError`, which ends the run: all rows would have it.
-    `execute(function)` has a worker run a function.
+    `execute(function)` has a worker run a function. `answers` is the cache; `lookups` prompts are
+    looked up in it at once, in the caller's thread: what is there needs no worker.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Run:
         tally: Tally,
         progress: Callable[[Run], Progress],
         keep: bool,
+        answers: Answers | None = None,
+        lookups: int = 1,
     ) -> None:
         self.tally = tally
         self.cancellation = Cancellation(cancellation)
@@ -51,6 +58,9 @@ class Run:
         self._progress = progress
         self._source = prompts
         self._width = width
+        self._answers = answers
+        self._lookups = lookups
+        self._waiting: list[tuple[Call, int, Put]] = []
 
     def responses(self, *, ordered: bool) -> Iterator[Response]:
         """The responses as they come, or in the order of the prompts.
@@ -59,7 +69,11 @@ class Run:
         """
         progress = self._progress(self)
         window: Window[Response] = Window(
-            self._source, self._start, width=self._width, tick=progress.tick
+            self._source,
+            self._start,
+            width=self._width,
+            started=self._look_up,
+            tick=progress.tick,
         )
         if self._kept is not None:
             arrivals = window.in_bulk()
@@ -81,13 +95,35 @@ class Run:
         )
 
     def _start(self, index: int, prompt: Any, put: Put) -> None:
-        """Prepare one prompt in the caller's thread and hand it to a worker."""
+        """Prepare one prompt in the caller's thread, and see where its answer is to come from."""
         try:
             call = self._prepared(prompt, index)
         except PromptError as error:
             bad = Response(model=self._model, prompt=prompt, index=index, error=error)
             put((index, self._finished(bad)))
             return
+        if self._answers is None or call.key is None:
+            self._send(call, index, put)
+            return
+        self._waiting.append((call, index, put))
+        if len(self._waiting) >= self._lookups:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Answer from the cache what waits for it; the rest goes to the workers."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._answers is None:
+            return
+        found = self._answers.find([call.key for call, _, _ in waiting if call.key is not None])
+        for call, index, put in waiting:
+            answer = found.get(call.key or "")
+            if answer is None:
+                self._send(call, index, put)
+            else:
+                put((index, self._finished(call.found(answer))))
+
+    def _send(self, call: Call, index: int, put: Put) -> None:
+        """Hand a call to a worker."""
         context = copy_context()
         self._crew.do(lambda: put((index, self._work(call, context))))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from .call import Postprocess
 from .progress import STYLES
+from .stores import opened_store
+from .stores.base import Store
 from .values.errors import ConfigError, MissingKeyError
 from .values.params import SAMPLING_FIELDS, SamplingParams
 from .values.secret import Secret
@@ -38,6 +40,10 @@ class Settings:
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     postprocess: Postprocess | None = None
+    cache: Store | None = None
+    cache_owner: str | None = None
+    cache_incomplete: bool = False
+    max_cost: float | None = None
     progress: str = "auto"
     session: Any = None
     verify: bool | str = True
@@ -61,11 +67,16 @@ class Settings:
             raise ConfigError("postprocess must be callable")
 
     def _check_types(self) -> None:
-        for name in ("name", "base_url"):
+        for name in ("name", "base_url", "cache_owner"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise ConfigError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not isinstance(self.api_key, (Secret, type(None))):
             raise ConfigError(f"api_key must be a string, not {type(self.api_key).__name__}")
+        if not isinstance(self.cache_incomplete, bool):
+            raise ConfigError(
+                f"cache_incomplete must be True or False, not {self.cache_incomplete!r}"
+            )
+        check_cost("max_cost", self.max_cost)
         if not isinstance(self.extra_body, Mapping):
             raise ConfigError(f"extra_body must be a dict, not {self.extra_body!r}")
         for name in ("extra_headers", "proxies"):
@@ -103,6 +114,7 @@ def checked_settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -
         fields["api_key"] = Secret(fields["api_key"])
     for name in ("extra_headers", "extra_body"):
         fields[name] = fields.get(name) or {}
+    fields["cache"] = opened_store(fields.get("cache"))
     return Settings(**fields)
 
 
@@ -123,6 +135,12 @@ def check_seconds(name: str, value: float | None) -> None:
         raise ConfigError(
             f"{name} must be a positive number of seconds (a year at most), not {value!r}"
         )
+
+
+def check_cost(name: str, value: float | None) -> None:
+    """Raise `ConfigError` unless `value` is None or an amount of US dollars."""
+    if value is not None and not (_is_number(value) and value >= 0):
+        raise ConfigError(f"{name} must be an amount of US dollars of at least 0, not {value!r}")
 
 
 def _check_names(options: Mapping[str, Any], known: Any) -> None:

@@ -21,7 +21,9 @@ class Report:
 
     `responses` are the answers of the run in the order of its prompts, as far as they came in
     (`map` only). `latency_percentiles` has the keys 50, 90 and 99, and holds good answers only;
-    each figure is exact to 5 %. `unpriced` counts answers whose price is not known.
+    each figure is exact to 5 %. `unpriced` counts answers whose price is not known. `cached` counts
+    those that were not called for; `saved_cost` is what they would have cost, and `input_tokens`
+    and `output_tokens` leave them out.
     """
 
     prompts: int = 0
@@ -32,6 +34,7 @@ class Report:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    saved_cost: float = 0.0
     unpriced: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class Tally:
             self._started_at = self._clock()
             self._prompts = self._cached = self._attempts = self._unpriced = 0
             self._input_tokens = self._output_tokens = 0
-            self._cost = 0.0
+            self._cost = self._saved_cost = 0.0
             self._retries: Counter[str] = Counter()
             self._errors: Counter[str] = Counter()
             self._latencies: Counter[int] = Counter()
@@ -68,9 +71,11 @@ class Tally:
             self._cached += response.cached
             if response.error is not None:
                 self._errors[response.error.kind] += 1
-            elif response.latency:
+            elif response.latency and not response.cached:
                 self._latencies[int(math.log(response.latency) / GROWTH)] += 1
-            if response.usage is not None:
+            if response.cached:
+                self._saved_cost += response.saved_cost or 0.0
+            elif response.usage is not None:
                 self._input_tokens += response.usage.input_tokens
                 self._output_tokens += response.usage.output_tokens
                 self._unpriced += response.cost is None
@@ -93,6 +98,7 @@ class Tally:
                 input_tokens=self._input_tokens,
                 output_tokens=self._output_tokens,
                 cost=self._cost,
+                saved_cost=self._saved_cost,
                 unpriced=self._unpriced,
                 retries=dict(self._retries),
                 errors=dict(self._errors),

@@ -12,9 +12,10 @@ import concurrent.futures.thread  # noqa: F401  (registers its own exit step: ou
 import os
 import threading
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from .cancellation import Cancellation
+from .flights import Flights
 from .lane import Lane
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Runtime:
 
     `cancellation` ends what pools' workers do when the program ends.
 
-    The lock guards the two tables; what makes a resource runs under it, so it must not block.
+    The lock guards the tables; what makes a resource runs under it, so it must not block.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Runtime:
         self.cancellation = Cancellation()
         self._lanes: dict[Hashable, Lane] = {}
         self._transports: dict[Hashable, Transport] = {}
+        self._flights: dict[Hashable, Flights[Any]] = {}
         self._lock = threading.Lock()
 
     def lane(self, key: Hashable, make: Callable[[], Lane]) -> Lane:
@@ -45,6 +47,10 @@ class Runtime:
     def transport(self, key: Hashable, make: Callable[[], Transport]) -> Transport:
         """The transport with those options, shared by all clients of the process."""
         return self._shared(self._transports, key, make)
+
+    def flights(self, key: Hashable) -> Flights[Any]:
+        """What is under way to that place, whoever asks."""
+        return self._shared(self._flights, key, Flights)
 
     def close(self) -> None:
         """Close every socket."""

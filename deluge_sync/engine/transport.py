@@ -10,6 +10,7 @@ from typing import NamedTuple, Optional, Protocol
 
 from ..values.errors import (
     CallCancelledError,
+    CallError,
     ConnectionFailedError,
     DeadlineExceededError,
     DelugeError,
@@ -123,11 +124,15 @@ class PooledTransport:
         """See `Transport.send`."""
         connection: Optional[Connection] = None
         plan: Optional[_Plan] = None
+        may_have_been_sent = False
         try:
             self._check(cancellation)
             plan = self._plan(request, credentials)
             connection = self._idle_connection(plan.idle) or self._new_connection(plan.endpoint)
             cancellation.add(connection.interrupt)
+            if not connection.is_open:
+                self._connect(connection, deadline)
+            may_have_been_sent = True
             return self._answer(connection, plan.head, request.body, deadline)
         except DelugeError as error:
             failure = error
@@ -141,6 +146,8 @@ class PooledTransport:
                 self._give_back(connection, plan.idle, cancellation)
         if connection is not None and connection.interrupted:
             failure = CallCancelledError("the call was cancelled while it was being sent")
+        if isinstance(failure, CallError):
+            failure.may_have_been_sent = may_have_been_sent
         # Outside of the except clauses, and without its past: the frames below hold the prompt,
         # and the exceptions of others hold who knows what.
         failure.__cause__ = failure.__context__ = None
@@ -162,8 +169,6 @@ class PooledTransport:
     def _answer(
         self, connection: Connection, head: RequestHead, body: bytes, deadline: float
     ) -> HttpResponse:
-        if not connection.is_open:
-            self._connect(connection, deadline)
         connection.exchange(head, body, deadline)
         reader = connection.reader
         return HttpResponse(reader.status, reader.headers, reader.body(), self._wall_clock())

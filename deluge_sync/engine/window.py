@@ -57,7 +57,8 @@ class Window(Generic[Result]):
 
     `start(index, item, put)` begins the work on an item; its result comes through `put` as
     (index, result), from any thread. The source is read in the caller's thread (a database cursor
-    belongs to it), as calls *finish*, so that one straggler does not hold up the rest.
+    belongs to it), as calls *finish*, so that one straggler does not hold up the rest. `started()`
+    is called when no more will be started for now.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Window(Generic[Result]):
         start: Callable[[int, Any, Callable[[tuple[int, Result]], None]], None],
         *,
         width: int,
+        started: Callable[[], None] = lambda: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._start = start
         self._ahead = 2 * width
+        self._started = started
         self._tick = tick
         self._inbox: Inbox[tuple[int, Result]] = Inbox()
         self._read = 0
@@ -113,6 +116,7 @@ class Window(Generic[Result]):
             index = self._read
             self._read += 1
             self._start(index, item, self._inbox.put)
+        self._started()
         return self._read > self._finished
 
     def _collect(self, wanted: int) -> list[tuple[int, Result]]:

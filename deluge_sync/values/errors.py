@@ -4,6 +4,7 @@
       ConfigError             (also ValueError) a setting, YAML file, key or argument is wrong
         UnknownModelError
         MissingKeyError
+        JournalError          this journal cannot be continued
       PromptError             (also TypeError) this prompt cannot be sent
       CallError               one call failed
         ThrottledError        429: too fast; retried, does not use up attempts
@@ -21,6 +22,7 @@
         CallCancelledError
         ForkedError           the process forked while this call was under way
         PostprocessError      the caller's own `postprocess` raised
+        BudgetExceeded        the worst case of this call does not fit what is left of `max_cost`
 
 Every error carries ``kind`` (a stable word for logs and statistics), ``retryable``,
 ``retry_after`` (seconds or None), ``request_id``, ``status`` (HTTP, or None) and ``code`` (the
@@ -74,6 +76,12 @@ class MissingKeyError(ConfigError):
     """No API key: neither an argument nor one of the provider's environment variables."""
 
 
+class JournalError(ConfigError):
+    """A journal is not one, is of another run, is in use, or cannot be written."""
+
+    kind = "journal"
+
+
 class PromptError(DelugeError, TypeError):
     """This value cannot be made into a prompt."""
 
@@ -81,7 +89,12 @@ class PromptError(DelugeError, TypeError):
 
 
 class CallError(DelugeError):
-    """One call failed."""
+    """One call failed.
+
+    `may_have_been_sent` is False where it failed before its request was on the wire.
+    """
+
+    may_have_been_sent = True
 
 
 class ThrottledError(CallError):
@@ -175,6 +188,12 @@ class PostprocessError(CallError):
     """The caller's `postprocess` raised; the answer itself is on `response`."""
 
     kind = "postprocess"
+
+
+class BudgetExceeded(CallError):  # noqa: N818  (the word people look for)
+    """What this call may cost at worst does not fit what is left of `max_cost`; it was not sent."""
+
+    kind = "budget"
 
 
 class DelugeWarning(UserWarning):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .params import SamplingParams
@@ -44,6 +44,22 @@ class Prices:
             + usage.output_tokens * tier[1]
         ) / 1e6
 
+    def ceiling(self, input_tokens: int, output_tokens: int) -> float | None:
+        """What a request of at most that size costs at most, or None where that is not known."""
+        if self.input is None or self.output is None:
+            return None
+        reading: list[float | None] = [
+            self.input,
+            self.cached_input,
+            self.cache_write,
+            self.cache_write_long_ttl,
+        ]
+        writing: list[float | None] = [self.output]
+        if self.long_context_above is not None and input_tokens > self.long_context_above:
+            reading += [self.long_input, self.long_cached_input]
+            writing += [self.long_output]
+        return (input_tokens * _dearest(reading) + output_tokens * _dearest(writing)) / 1e6
+
     def _tier(self, input_tokens: int) -> tuple[float, float, float]:
         """Input, output and cached-input price of a request of that size."""
         price_in, price_out = self.input or 0.0, self.output or 0.0
@@ -53,6 +69,10 @@ class Prices:
             price_out = self.long_output if self.long_output is not None else price_out
             cached = self.long_cached_input if self.long_cached_input is not None else cached
         return price_in, price_out, cached if cached is not None else price_in
+
+
+def _dearest(prices: Sequence[float | None]) -> float:
+    return max(price for price in prices if price is not None)
 
 
 @dataclass(frozen=True)

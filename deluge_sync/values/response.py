@@ -51,7 +51,8 @@ class Response:
 
     `cost` is US dollars (None where the price is not known); `latency` is the seconds of the last
     attempt, from send to the whole body; `attempts` counts sends; `prompt` is the prompt as it was
-    given, `index` its position in its `map`.
+    given, `index` its position in its `map`. An answer that was `cached`, or that another call of
+    the same request brought, cost 0; its `saved_cost` is what it would have cost.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Response:
     attempts: int = 0
     latency: float | None = None
     cached: bool = False
+    saved_cost: float | None = None
     request_id: str | None = None
 
     @property

@@ -1,0 +1,241 @@
+"""Answers kept by what would be sent: their keys, their records, and one call for many who ask."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Callable
+
+from .engine.cancellation import Cancellation
+from .engine.clock import Clock, monotonic
+from .engine.flights import Flights
+from .notices import warn_once
+from .stores.base import Store
+from .values.errors import DeadlineExceededError
+from .values.plain import MalformedError, answer_from_plain, answer_to_plain
+from .values.response import Answer
+from .values.secret import Secret
+from .values.wire import HttpRequest
+
+KEY_VERSION = b"deluge-sync key 1"
+RECORD_VERSION = 1
+
+COMPLETE = frozenset({"stop", "tool_calls"})
+"""How a complete answer ends. An end that we have no word for is not known to be one."""
+
+TRACING = frozenset(
+    {
+        "baggage",
+        "idempotency-key",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "x-correlation-id",
+        "x-request-id",
+    }
+)
+"""Headers that say who asks or when, not what. All others are taken to change the answer."""
+
+LONGEST_WAIT = 900.0
+"""Seconds to wait for another process that works on the same request: as long as a call may take.
+One that is stopped, not dead, keeps its claim for ever."""
+
+FIRST_LOOK, SLOWEST_LOOK = 0.005, 0.1
+"""Seconds between looks whether that process is done."""
+
+
+def owner_of(secret: Secret | None, name: str | None) -> str:
+    """Whose answers they are: a digest of `name`, or else of the key, which it does not give away.
+
+    Two owners never share an answer. A name outlives a change of the key.
+    """
+    if name is not None:
+        return hmac.new(b"deluge-sync owner by name", name.encode(), hashlib.sha256).hexdigest()
+    if secret is None:
+        return ""
+    key = secret.reveal().encode("utf-8", "replace")
+    return hmac.new(key, b"deluge-sync owner by key", hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class KeySpace:
+    """What the keys of one owner's requests to one server have in common.
+
+    `server` stands in for `base_url` where that changes from run to run (a server we start).
+    """
+
+    owner: str
+    base_url: str
+    server: str
+
+    def key(self, request: HttpRequest, salt: str = "") -> str:
+        """SHA-256 of what would be sent, in hexadecimal.
+
+        The body counts byte by byte, as the adapters write it: the order of a schema's fields may
+        well change an answer. `salt` asks for another sample of the same request.
+        """
+        url = request.url
+        if url.startswith(self.base_url):
+            url = self.server + url[len(self.base_url) :]
+        headers = sorted(
+            (name.lower(), value) for name, value in request.headers if name.lower() not in TRACING
+        )
+        digest = hashlib.sha256(KEY_VERSION)
+        for text in (self.owner, request.method, url, repr(headers), salt):
+            piece = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(piece))  # so that no two lists of texts read the same
+            digest.update(piece)
+        digest.update(request.body)
+        return digest.hexdigest()
+
+
+class Answers:
+    """A store of answers, and the requests under way whose answers it will hold.
+
+    What the store raises costs the hit and one warning, never the call. With `incomplete`, answers
+    that were cut short or refused are kept too.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        flights: Flights[Answer],
+        *,
+        tags: tuple[str, ...] = (),
+        incomplete: bool = False,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._store = store
+        self._flights = flights
+        self._tags = tags
+        self._incomplete = incomplete
+        self._clock = clock
+
+    def find(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """The answers there are, by key."""
+        records: Mapping[str, bytes] = {}
+        try:
+            records = self._store.get_many(keys)
+        except Exception as error:  # a store may be the user's own
+            _warn(error)
+        answers = {}
+        for key, record in records.items():
+            try:
+                answers[key] = _answer(record)
+            except MalformedError as error:
+                warn_once(f"the cache holds a record that cannot be read: {error}")
+        return answers
+
+    def once(
+        self,
+        key: str,
+        fetch: Callable[[], Answer],
+        *,
+        tags: tuple[str, ...] = (),
+        deadline: float,
+        cancellation: Cancellation,
+    ) -> tuple[Answer, bool]:
+        """The answer to the request of that key, and whether somebody else's call gave it.
+
+        Of all who ask, in this process or in another one that shares the store, one calls `fetch`.
+        When that fails the next takes over. Raises what `fetch` raises, and
+        `DeadlineExceededError` or `CallCancelledError` from waiting.
+        """
+        found = False
+
+        def lead() -> Answer:
+            nonlocal found
+            claimed, answer = self._claim(key, deadline, cancellation)
+            found = answer is not None
+            if answer is None:
+                answer = self._fetch(key, fetch, tags, claimed=claimed)
+            return answer
+
+        answer, led = self._flights.fetch(key, lead, deadline=deadline, cancellation=cancellation)
+        return answer, found or not led
+
+    def _claim(
+        self, key: str, deadline: float, cancellation: Cancellation
+    ) -> tuple[bool, Answer | None]:
+        """Whether the work on `key` is ours to release, or the answer another process came to."""
+        give_up = self._clock() + LONGEST_WAIT
+        pause = FIRST_LOOK
+        while True:
+            claimed = self._try_claim(key)
+            answer = self.find([key]).get(key)
+            if answer is not None and claimed:
+                self._release(key)
+            if answer is not None or claimed:
+                return claimed, answer
+            now = self._clock()
+            if now >= deadline:
+                raise DeadlineExceededError(
+                    "the call's time was up while another process worked on the same request"
+                )
+            if now >= give_up:
+                return False, None
+            cancellation.sleep(min(pause, deadline - now))
+            pause = min(pause * 1.5, SLOWEST_LOOK)
+
+    def _fetch(
+        self, key: str, fetch: Callable[[], Answer], tags: tuple[str, ...], *, claimed: bool
+    ) -> Answer:
+        def release() -> None:
+            if claimed:
+                self._release(key)
+
+        try:
+            answer = fetch()
+            if not (self._incomplete or is_complete(answer)):
+                release()
+                return answer
+        except BaseException:
+            release()
+            raise
+        try:
+            self._store.put(key, _record(answer), tags=(*self._tags, *tags), then=release)
+        except Exception as error:
+            release()
+            _warn(error)
+        return answer
+
+    def _try_claim(self, key: str) -> bool:
+        """True also where the store cannot tell: better twice than never."""
+        try:
+            return self._store.claim(key)
+        except Exception as error:
+            _warn(error)
+            return True
+
+    def _release(self, key: str) -> None:
+        try:
+            self._store.release(key)
+        except Exception as error:
+            _warn(error)
+
+
+def is_complete(answer: Answer) -> bool:
+    """Whether the model said all it wanted to."""
+    return answer.error is None and answer.finish_reason in COMPLETE
+
+
+def _record(answer: Answer) -> bytes:
+    record = {"version": RECORD_VERSION, "answer": answer_to_plain(answer)}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _answer(record: bytes) -> Answer:
+    try:
+        value = json.loads(record)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"not JSON ({error})") from None
+    if type(value) is not dict or value.get("version") != RECORD_VERSION:
+        raise MalformedError("of another version")
+    return answer_from_plain(value.get("answer"))
+
+
+def _warn(error: Exception) -> None:
+    warn_once(f"going on without the cache: {error or type(error).__name__}")

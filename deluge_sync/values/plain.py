@@ -1,0 +1,101 @@
+"""Messages and answers as plain JSON values, and back: what caches and journals hold.
+
+`from_plain` functions raise `MalformedError` for anything that their counterpart did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from .errors import PromptError
+from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
+from .response import Answer, Usage
+
+
+class MalformedError(ValueError):
+    """Not what was written."""
+
+
+def message_to_plain(message: Message) -> dict[str, Any]:
+    """`{"role": ..., "parts": [...]}`; a text part is its string."""
+    return {"role": message.role, "parts": [_part_to_plain(part) for part in message.parts]}
+
+
+def message_from_plain(value: Any) -> Message:
+    """The message that `message_to_plain` was given."""
+    try:
+        return Message(value["role"], tuple(_part_from_plain(part) for part in value["parts"]))
+    except (KeyError, TypeError, PromptError) as error:
+        raise MalformedError(f"not a message: {error}") from None
+
+
+def answer_to_plain(answer: Answer) -> dict[str, Any]:
+    """An answer without its error."""
+    return {
+        "content": message_to_plain(answer.content),
+        "usage": list(answer.usage),
+        "finish_reason": answer.finish_reason,
+        "response_id": answer.response_id,
+    }
+
+
+def answer_from_plain(value: Any) -> Answer:
+    """The answer that `answer_to_plain` was given."""
+    try:
+        finish, identity = value["finish_reason"], value["response_id"]
+        if not (_is_text(finish) and _is_text(identity)):
+            raise MalformedError("not an answer: a word of it is not a text")
+        return Answer(
+            message_from_plain(value["content"]), usage_from_plain(value["usage"]), finish, identity
+        )
+    except (KeyError, TypeError) as error:
+        raise MalformedError(f"not an answer: {error}") from None
+
+
+def usage_from_plain(value: Any) -> Usage:
+    """Usage from its numbers in order, or by name; what was not written yet then is 0."""
+    numbers = value.values() if isinstance(value, Mapping) else value
+    try:
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise MalformedError("not a usage: a count of tokens is not a count")
+        return Usage(**value) if isinstance(value, Mapping) else Usage(*value)
+    except TypeError as error:
+        raise MalformedError(f"not a usage: {error}") from None
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or type(value) is str
+
+
+def _part_to_plain(part: Part) -> Any:
+    if type(part) is Text:
+        return part.text
+    fields = {name: value for name, value in vars(part).items() if value not in (None, False)}
+    if isinstance(part, ToolCall):
+        fields["arguments"] = dict(part.arguments)
+    return {"type": _NAMES[type(part)], **fields}
+
+
+def _part_from_plain(value: Any) -> Part:
+    if type(value) is str:
+        return Text(value)
+    fields = dict(value)
+    make = _KINDS.get(fields.pop("type", ""))
+    if make is None:
+        raise MalformedError("not a part of a message")
+    for name, field in fields.items():
+        wanted = _TYPES.get(name, str)
+        if not isinstance(field, wanted):
+            raise MalformedError(f"not a part of a message: {name} is not a {wanted.__name__}")
+    return make(**fields)
+
+
+_NAMES: dict[type, str] = {
+    Text: "text",
+    Thinking: "thinking",
+    ToolCall: "tool_call",
+    ToolResult: "tool_result",
+}
+_KINDS: dict[str, Callable[..., Part]] = {name: kind for kind, name in _NAMES.items()}
+_TYPES: dict[str, type] = {"arguments": dict, "redacted": bool, "is_error": bool}
