@@ -14,7 +14,7 @@ from .engine.clock import Clock, monotonic
 from .engine.flights import Flights
 from .notices import warn_once
 from .stores.base import Store
-from .values.errors import DeadlineExceededError
+from .values.errors import DeadlineExceededError, RefusalError
 from .values.plain import MalformedError, answer_from_plain, answer_to_plain
 from .values.response import Answer
 from .values.secret import Secret
@@ -223,7 +223,8 @@ def is_complete(answer: Answer) -> bool:
 
 
 def _record(answer: Answer) -> bytes:
-    record = {"version": RECORD_VERSION, "answer": answer_to_plain(answer)}
+    refusal = None if answer.error is None else answer.error.message
+    record = {"version": RECORD_VERSION, "answer": answer_to_plain(answer), "refusal": refusal}
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -234,7 +235,9 @@ def _answer(record: bytes) -> Answer:
         raise MalformedError(f"not JSON ({error})") from None
     if type(value) is not dict or value.get("version") != RECORD_VERSION:
         raise MalformedError("of another version")
-    return answer_from_plain(value.get("answer"))
+    answer = answer_from_plain(value.get("answer"))
+    refusal = value.get("refusal")
+    return answer if refusal is None else answer._replace(error=RefusalError(str(refusal)))
 
 
 def _warn(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -278,6 +279,8 @@ class Call:
     ) -> Response:
         model = self._route.model
         cost = model.prices.cost(answer.usage) if answer is not None else None
+        if free and error is not None:
+            error = copy.copy(error)  # others have the same answer; each error has its own response
         response = Response(
             model=model.name,
             prompt=self._prompt,
