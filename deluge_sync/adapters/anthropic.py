@@ -262,13 +262,17 @@ def _usage(usage: Any) -> Usage:
     if type(usage) is not dict:
         return Usage()
     cache_read = count(usage.get("cache_read_input_tokens"))
-    cache_write = count(usage.get("cache_creation_input_tokens"))
+    by_ttl = usage.get("cache_creation")
+    short = count(details(by_ttl, "ephemeral_5m_input_tokens"))
+    long = count(details(by_ttl, "ephemeral_1h_input_tokens"))
+    cache_write = count(usage.get("cache_creation_input_tokens")) or short + long
     return Usage(
         count(usage.get("input_tokens")) + cache_read + cache_write,
         count(usage.get("output_tokens")),
         cache_read,
         cache_write,
         count(details(usage.get("output_tokens_details"), "thinking_tokens")),
+        min(long, cache_write),
     )
 
 

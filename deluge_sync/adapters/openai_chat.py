@@ -7,6 +7,7 @@ hosts do differently is a field of `Model` where we send, and tolerated where we
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import CallError, RefusalError, TooLongError, TransientError
@@ -250,12 +251,24 @@ def _usage(usage: Any) -> Usage:
     if reasoning and usage.get("total_tokens") == read + written + reasoning:
         # xAI leaves reasoning out of completion_tokens; its total gives it away.
         written += reasoning
+    cache_write = count(details(prompt, "cache_write_tokens"))
+    by_ttl = details(prompt, "cache_write_tokens_details")
     return Usage(
         read,
         written,
-        count(details(prompt, "cached_tokens")),
-        count(details(prompt, "cache_write_tokens")),
+        _cache_read(usage, prompt),
+        cache_write,
         reasoning,
+        min(count(details(by_ttl, "ttl_12h_tokens")), cache_write),
+    )
+
+
+def _cache_read(usage: Mapping[str, Any], prompt: Any) -> int:
+    """Prompt tokens read from the cache: in the details, or beside them (Moonshot, DeepSeek)."""
+    return (
+        count(details(prompt, "cached_tokens"))
+        or count(usage.get("cached_tokens"))
+        or count(usage.get("prompt_cache_hit_tokens"))
     )
 
 

@@ -245,6 +245,7 @@ _PRICES: dict[str, Check] = {
     "cache_write_long_ttl": _or_null(_price),
     "batch_input": _or_null(_price),
     "batch_output": _or_null(_price),
+    "batch_cached_input": _or_null(_price),
     "long_context_above": _or_null(_count),
     "long_input": _or_null(_price),
     "long_output": _or_null(_price),

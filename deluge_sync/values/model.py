@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .params import SamplingParams
 from .response import Usage
+
+ROUNDING = 1e-14
+"""Of a sum of floats: more than the few units in the last place that its parts can lose."""
 
 
 @dataclass(frozen=True)
 class Prices:
     """US dollars per million tokens; None means unknown.
 
-    Above `long_context_above` input tokens the `long_*` prices hold for the whole request.
+    `cached_input` is what a token read from the vendor's cache costs, `cache_write` one written to
+    it (for five minutes at Anthropic, 30 at OpenAI), `cache_write_long_ttl` one written for longer
+    (an hour, twelve hours). Output is billed alike whether the model was thinking or not.
     `per_search` is US dollars for one search of a rerank model that is billed that way.
+
+    Above `long_context_above` input tokens, cache reads and writes included, the long prices hold
+    for the whole request. What has none of its own (cache writes never do) keeps its ratio to the
+    input price there: vendors state these prices as multiples of it. Output without a long price
+    stays as it is.
+
+    A batch pays `batch_input` and `batch_output`. All that is read takes the share that
+    `batch_input` is of `input` (at Anthropic, OpenAI and xAI the discounts stack), also in the long
+    tier; cache reads have their own share where there is a `batch_cached_input` (at Google they are
+    not discounted). Where only one of `batch_input` and `batch_output` is given, the other side
+    takes its share.
+
+    A class without a price costs what its tokens would without a cache; a long write without one
+    costs what a short one does.
     """
 
     input: float | None = None
@@ -24,55 +44,121 @@ class Prices:
     cache_write_long_ttl: float | None = None
     batch_input: float | None = None
     batch_output: float | None = None
+    batch_cached_input: float | None = None
     long_context_above: int | None = None
     long_input: float | None = None
     long_output: float | None = None
     long_cached_input: float | None = None
     per_search: float | None = None
 
-    def cost(self, usage: Usage) -> float | None:
-        """What `usage` costs in US dollars, or None where the prices are not known."""
-        if self.input is None or self.output is None:
+    def cost(self, usage: Usage, *, batch: bool = False) -> float | None:
+        """What `usage` costs in US dollars, or None where the prices are not known.
+
+        `usage` is one request's. Parts that claim to be more than their whole count as the whole.
+        """
+        rates = self._rates(long=self._is_long(usage.input_tokens), batch=batch)
+        if rates is None:
             return None
-        tier = self._tier(usage.input_tokens)
-        fresh = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
-        write = self.cache_write if self.cache_write is not None else tier[0]
+        reads = min(usage.cache_read_tokens, usage.input_tokens)
+        writes = min(usage.cache_write_tokens, usage.input_tokens - reads)
+        long_writes = min(usage.cache_write_long_tokens, writes)
         return (
-            fresh * tier[0]
-            + usage.cache_read_tokens * tier[2]
-            + usage.cache_write_tokens * write
-            + usage.output_tokens * tier[1]
+            (usage.input_tokens - reads - writes) * rates.input
+            + reads * rates.read
+            + (writes - long_writes) * rates.write
+            + long_writes * rates.write_long
+            + usage.output_tokens * rates.output
         ) / 1e6
 
-    def ceiling(self, input_tokens: int, output_tokens: int) -> float | None:
-        """What a request of at most that size costs at most, or None where that is not known."""
+    def ceiling(
+        self, input_tokens: int, output_tokens: int, *, batch: bool = False
+    ) -> float | None:
+        """What a request of at most that size costs at most, or None where that is not known.
+
+        No `cost()` of a usage of that size is above it, whatever its classes.
+        """
+        tiers = [self._rates(long=False, batch=batch)]
+        if self._is_long(input_tokens):
+            tiers.append(self._rates(long=True, batch=batch))
+        known = [rates for rates in tiers if rates is not None]
+        if not known:
+            return None
+        reading = max(
+            max(rates.input, rates.read, rates.write, rates.write_long) for rates in known
+        )
+        writing = max(rates.output for rates in known)
+        return (input_tokens * reading + output_tokens * writing) / 1e6 * (1 + ROUNDING)
+
+    def _is_long(self, input_tokens: int) -> bool:
+        return self.long_context_above is not None and input_tokens > self.long_context_above
+
+    def _rates(self, *, long: bool, batch: bool) -> _Rates | None:
+        """The prices of a request, class by class, those it lacks filled in."""
         if self.input is None or self.output is None:
             return None
-        reading: list[float | None] = [
-            self.input,
-            self.cached_input,
-            self.cache_write,
-            self.cache_write_long_ttl,
-        ]
-        writing: list[float | None] = [self.output]
-        if self.long_context_above is not None and input_tokens > self.long_context_above:
-            reading += [self.long_input, self.long_cached_input]
-            writing += [self.long_output]
-        return (input_tokens * _dearest(reading) + output_tokens * _dearest(writing)) / 1e6
+        read = _first(self.cached_input, self.input)
+        write = _first(self.cache_write, self.input)
+        write_long = _first(self.cache_write_long_ttl, write)
+        rates = _Rates(self.input, self.output, read, write, write_long)
+        if long:
+            rates = self._lengthened(rates)
+        return self._batched(rates) if batch else rates
 
-    def _tier(self, input_tokens: int) -> tuple[float, float, float]:
-        """Input, output and cached-input price of a request of that size."""
-        price_in, price_out = self.input or 0.0, self.output or 0.0
-        cached = self.cached_input
-        if self.long_context_above is not None and input_tokens > self.long_context_above:
-            price_in = self.long_input if self.long_input is not None else price_in
-            price_out = self.long_output if self.long_output is not None else price_out
-            cached = self.long_cached_input if self.long_cached_input is not None else cached
-        return price_in, price_out, cached if cached is not None else price_in
+    def _lengthened(self, rates: _Rates) -> _Rates:
+        price = _first(self.long_input, rates.input)
+        ratio = _share(price, rates.input)
+        return _Rates(
+            price,
+            _first(self.long_output, rates.output),
+            _first(self.long_cached_input, rates.read * ratio),
+            rates.write * ratio,
+            rates.write_long * ratio,
+        )
+
+    def _batched(self, rates: _Rates) -> _Rates | None:
+        if self.input is None or self.output is None:
+            return None
+        if self.batch_input is None and self.batch_output is None:
+            return None
+        reading = None if self.batch_input is None else _share(self.batch_input, self.input)
+        writing = None if self.batch_output is None else _share(self.batch_output, self.output)
+        caching = None
+        if self.batch_cached_input is not None:
+            caching = _share(self.batch_cached_input, _first(self.cached_input, self.input))
+        return rates.times(
+            reading=_first(reading, writing),
+            caching=_first(caching, reading, writing),
+            writing=_first(writing, reading),
+        )
 
 
-def _dearest(prices: Sequence[float | None]) -> float:
-    return max(price for price in prices if price is not None)
+class _Rates(NamedTuple):
+    """US dollars per million tokens of each class, all known."""
+
+    input: float
+    output: float
+    read: float
+    write: float
+    write_long: float
+
+    def times(self, *, reading: float, caching: float, writing: float) -> _Rates:
+        return _Rates(
+            self.input * reading,
+            self.output * writing,
+            self.read * caching,
+            self.write * reading,
+            self.write_long * reading,
+        )
+
+
+def _first(*prices: float | None) -> float:
+    """The first that is known; 0 where none is."""
+    return next((price for price in prices if price is not None), 0.0)
+
+
+def _share(price: float, of: float) -> float:
+    """`price` as a multiple of another; of a price of 0 nothing can be told, so all of it."""
+    return price / of if of else 1.0
 
 
 @dataclass(frozen=True)

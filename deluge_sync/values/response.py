@@ -14,8 +14,9 @@ class Usage(NamedTuple):
     """Tokens of one answer, with one meaning for all vendors.
 
     `input_tokens` is everything the model read, cache reads and writes included;
-    `output_tokens` is everything it wrote, thinking included. The other three are parts of
-    those two.
+    `output_tokens` is everything it wrote, thinking included. The others are parts of those two;
+    `cache_write_long_tokens` is the part of `cache_write_tokens` that was written for the vendor's
+    longer time to live (an hour at Anthropic), which costs more.
     """
 
     input_tokens: int = 0
@@ -23,6 +24,7 @@ class Usage(NamedTuple):
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_long_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
