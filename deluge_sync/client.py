@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from . import signals
 from .call import LONGEST_CALL, Call, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
+from .journal import Journal, JournalFile
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
 from .routes import check_priced, resolve_models
@@ -194,6 +196,7 @@ class Client:
         use_cache: bool = True,
         cache_salt: str = "",
         max_cost: float | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         progress: str | None = None,
         total: int | None = None,
         **sampling: Any,
@@ -207,13 +210,19 @@ class Client:
         result holds texts, None where the call failed. `max_cost` is US dollars that this run may
         cost at most; `use_cache` and `cache_salt` as in `complete`.
 
+        `journal` is a file that gets each answer as it arrives; started again with the same file,
+        the run goes on: what is finished is not sent again (see `Journal`). `JournalError` where
+        the file is of another run, in use, or can no longer be written.
+
         Ctrl-C, an error of the source, and `close()` from another thread (a `CallCancelledError`)
         cancel what is under way; `last_run.responses` has the answers that came in. A `postprocess`
         must not itself wait for another `map` or future of this client: they share its threads.
         """
         display = progress or self._settings.progress, total
         options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
-        run = self._run(prompts, display, options=options, sampling=sampling, keep=True)
+        run = self._run(
+            prompts, display, options=options, sampling=sampling, keep=True, journal=journal
+        )
         for _ in run.responses(ordered=False):
             pass
         responses = run.report().responses
@@ -230,6 +239,7 @@ class Client:
         use_cache: bool = True,
         cache_salt: str = "",
         max_cost: float | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         progress: str | None = None,
         total: int | None = None,
         **sampling: Any,
@@ -241,7 +251,9 @@ class Client:
         """
         display = progress or self._settings.progress, total
         options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
-        run = self._run(prompts, display, options=options, sampling=sampling, keep=False)
+        run = self._run(
+            prompts, display, options=options, sampling=sampling, keep=False, journal=journal
+        )
         return run.responses(ordered=ordered)
 
     def as_completed(
@@ -296,6 +308,14 @@ class Client:
         if opened is not None:
             opened.close()
         here.close()
+
+    def install_signal_handlers(self) -> None:
+        """Have SIGTERM end the program in order: exit code 143, with journals written.
+
+        It raises `SystemExit` in the main thread, which ends what runs there as Ctrl-C does.
+        `ConfigError` outside the main thread.
+        """
+        signals.install()
 
     def __enter__(self) -> Client:
         return self
@@ -409,6 +429,7 @@ class Client:
         options: Options,
         sampling: Mapping[str, Any],
         keep: bool,
+        journal: str | os.PathLike[str] | Journal | None,
     ) -> Run:
         single = isinstance(prompts, (str, bytes, Conversation, Message, Mapping))
         if single or not isinstance(prompts, Iterable):
@@ -441,9 +462,22 @@ class Client:
             keep=keep,
             answers=workers.routes.answers,
             lookups=LOOKUPS if is_sequence else 1,
+            journal=None
+            if journal is None
+            else JournalFile(
+                Journal.of(journal),
+                models=[model.name for model in self._models],
+                params=self._sent(params, options),
+                prompts=prompts if is_sequence else (),  # type: ignore[arg-type]
+            ),
         )
         here.last_run = run
         return run
+
+    def _sent(self, params: SamplingParams, options: Options) -> Mapping[str, Any]:
+        """What a journal must not mix: all that decides an answer beside model and prompt."""
+        sent = {**params.given(), "extra_body": self._settings.extra_body}
+        return {**sent, "cache_salt": options.cache_salt} if options.cache_salt else sent
 
     def _show(self, style: str, total: int | None, numbers: Any) -> Progress:
         return Progress(

@@ -12,6 +12,7 @@ from .call import Call
 from .engine.cancellation import Cancellation
 from .engine.crew import Crew
 from .engine.window import Window
+from .journal import JournalFile
 from .progress import Progress
 from .stats import Report, Tally
 from .values.errors import CallCancelledError, CallError, DelugeError, PromptError
@@ -31,7 +32,8 @@ class Run:
     `prepare(prompt, index, cancellation)` makes a `Call`; what it raises becomes that row's
     response, except for a `ConfigError`, which ends the run: all rows would have it.
     `execute(function)` has a worker run a function. `answers` is the cache; `lookups` prompts are
-    looked up in it at once, in the caller's thread: what is there needs no worker.
+    looked up in it at once, in the caller's thread: what is there needs no worker. `journal` has
+    the answers of a run that was begun before, and gets those of this one as they arrive.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Run:
         keep: bool,
         answers: Answers | None = None,
         lookups: int = 1,
+        journal: JournalFile | None = None,
     ) -> None:
         self.tally = tally
         self.cancellation = Cancellation(cancellation)
@@ -60,6 +63,7 @@ class Run:
         self._width = width
         self._answers = answers
         self._lookups = lookups
+        self._journal = journal
         self._waiting: list[tuple[Call, int, Put]] = []
 
     def responses(self, *, ordered: bool) -> Iterator[Response]:
@@ -80,11 +84,14 @@ class Run:
         else:
             arrivals = window.in_order() if ordered else window.as_completed()
         try:
+            if self._journal is not None:
+                self._journal.open()
             for _, response in arrivals:
                 yield response
+            if self._journal is not None:
+                self._journal.finish()
         finally:
-            self.cancellation.cancel()
-            progress.close()
+            self._end(progress)
 
     def report(self) -> Report:
         """The numbers so far, with the responses kept, in the order of their prompts."""
@@ -94,13 +101,27 @@ class Run:
             response for response in responses if not isinstance(response.error, CallCancelledError)
         )
 
+    def _end(self, progress: Progress) -> None:
+        """Leave nothing under way, and no answer unwritten."""
+        try:
+            self.cancellation.cancel()
+            progress.close()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
+
     def _start(self, index: int, prompt: Any, put: Put) -> None:
         """Prepare one prompt in the caller's thread, and see where its answer is to come from."""
+        if self._journal is not None:
+            known = self._journal.begin(index, prompt)
+            if known is not None:
+                put((index, self._restored(known)))
+                return
         try:
             call = self._prepared(prompt, index)
         except PromptError as error:
             bad = Response(model=self._model, prompt=prompt, index=index, error=error)
-            put((index, self._finished(bad)))
+            put((index, self._finished(index, bad)))
             return
         if self._answers is None or call.key is None:
             self._send(call, index, put)
@@ -120,12 +141,14 @@ class Run:
             if answer is None:
                 self._send(call, index, put)
             else:
-                put((index, self._finished(call.found(answer))))
+                put((index, self._finished(index, call.found(answer))))
 
     def _send(self, call: Call, index: int, put: Put) -> None:
         """Hand a call to a worker."""
         context = copy_context()
-        self._crew.do(lambda: put((index, self._work(call, context))))
+        if self._journal is not None:
+            self._journal.expect(index)
+        self._crew.do(lambda: put((index, self._work(call, index, context))))
 
     def _prepared(self, prompt: Any, index: int) -> Call:
         try:
@@ -135,19 +158,29 @@ class Run:
         except Exception as cause:  # a prompt so odd that no check of ours thought of it
             raise PromptError(f"this prompt cannot be used: {cause!r}") from cause
 
-    def _work(self, call: Call, context: Context) -> Response:
+    def _work(self, call: Call, index: int, context: Context) -> Response:
         """Run one call; called by a worker. Whatever happens, the row gets its response."""
         try:
-            return self._finished(context.run(call.run), call.retries)
+            return self._finished(index, context.run(call.run), call.retries)
         except BaseException as bug:
             logger.exception("a call ended with an unexpected error")
             error = CallError(f"unexpected {type(bug).__name__}: {bug}")
             error.__cause__ = bug
-            return self._finished(call.failed(error))
+            return self._finished(index, call.failed(error))
 
-    def _finished(self, response: Response, retries: Iterable[str] = ()) -> Response:
-        """Count the response and keep it, before anybody is told: Ctrl-C must not lose it."""
+    def _finished(self, index: int, response: Response, retries: Iterable[str] = ()) -> Response:
+        """Count the response, write and keep it, before anybody is told: nothing may lose it."""
         self.tally.add(response, retries)
+        if self._journal is not None:
+            self._journal.record(index, response)
+        return self._keep(response)
+
+    def _restored(self, response: Response) -> Response:
+        """A response that the journal had."""
+        self.tally.restore()
+        return self._keep(response)
+
+    def _keep(self, response: Response) -> Response:
         if self._kept is not None and response.index is not None:
             self._kept[response.index] = response
         return response

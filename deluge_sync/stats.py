@@ -23,13 +23,15 @@ class Report:
     (`map` only). `latency_percentiles` has the keys 50, 90 and 99, and holds good answers only;
     each figure is exact to 5 %. `unpriced` counts answers whose price is not known. `cached` counts
     those that were not called for; `saved_cost` is what they would have cost, and `input_tokens`
-    and `output_tokens` leave them out.
+    and `output_tokens` leave them out. `restored` counts those that the run's journal had: they are
+    answers like any other, and in none of the other figures.
     """
 
     prompts: int = 0
     answered: int = 0
     failed: int = 0
     cached: int = 0
+    restored: int = 0
     attempts: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -56,6 +58,7 @@ class Tally:
         """Begin again at zero."""
         with self._lock:
             self._started_at = self._clock()
+            self._restored = 0
             self._prompts = self._cached = self._attempts = self._unpriced = 0
             self._input_tokens = self._output_tokens = 0
             self._cost = self._saved_cost = 0.0
@@ -85,6 +88,14 @@ class Tally:
         if self._parent is not None:
             self._parent.add(response, retries)
 
+    def restore(self) -> None:
+        """Count one answer that was there from an earlier run."""
+        with self._lock:
+            self._prompts += 1
+            self._restored += 1
+        if self._parent is not None:
+            self._parent.restore()
+
     def report(self, responses: Iterable[Response] = ()) -> Report:
         """The numbers so far."""
         with self._lock:
@@ -94,6 +105,7 @@ class Tally:
                 answered=self._prompts - failed,
                 failed=failed,
                 cached=self._cached,
+                restored=self._restored,
                 attempts=self._attempts,
                 input_tokens=self._input_tokens,
                 output_tokens=self._output_tokens,

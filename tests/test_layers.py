@@ -12,6 +12,8 @@ ROOT = Path(__file__).parent.parent / "deluge_sync"
 FLOORS = {
     "values": 0,
     "notices": 1,
+    "rows": 1,
+    "signals": 1,
     "adapters": 2,
     "catalog": 2,
     "engine": 2,
@@ -19,6 +21,7 @@ FLOORS = {
     "cache": 3,
     "call": 4,
     "stats": 4,
+    "journal": 4,
     "progress": 5,
     "launch": 6,
     "run": 6,
