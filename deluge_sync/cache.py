@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Callable
+from typing import Any, Callable, NamedTuple
 
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
@@ -60,8 +60,7 @@ def owner_of(secret: Secret | None, name: str | None) -> str:
     return hmac.new(key, b"deluge-sync owner by key", hashlib.sha256).hexdigest()
 
 
-@dataclass(frozen=True)
-class KeySpace:
+class KeySpace(NamedTuple):
     """What the keys of one owner's requests to one server have in common.
 
     `server` stands in for `base_url` where that changes from run to run (a server we start).
@@ -77,19 +76,27 @@ class KeySpace:
         The body counts byte by byte, as the adapters write it: the order of a schema's fields may
         well change an answer. `salt` asks for another sample of the same request.
         """
-        url = request.url
-        if url.startswith(self.base_url):
-            url = self.server + url[len(self.base_url) :]
-        headers = sorted(
-            (name.lower(), value) for name, value in request.headers if name.lower() not in TRACING
-        )
-        digest = hashlib.sha256(KEY_VERSION)
-        for text in (self.owner, request.method, url, repr(headers), salt):
-            piece = text.encode("utf-8", "surrogatepass")
-            digest.update(b"%d:" % len(piece))  # so that no two lists of texts read the same
-            digest.update(piece)
+        digest = _beginning(self, request.method, request.url, request.headers, salt).copy()
         digest.update(request.body)
-        return digest.hexdigest()
+        return str(digest.hexdigest())
+
+
+@functools.lru_cache(maxsize=256)  # all requests of a run begin alike
+def _beginning(
+    space: KeySpace, method: str, url: str, headers: tuple[tuple[str, str], ...], salt: str
+) -> Any:
+    """The hash of all but the body."""
+    if url.startswith(space.base_url):
+        url = space.server + url[len(space.base_url) :]
+    counted = sorted(
+        (name.lower(), value) for name, value in headers if name.lower() not in TRACING
+    )
+    digest = hashlib.sha256(KEY_VERSION)
+    for text in (space.owner, method, url, repr(counted), salt):
+        piece = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(piece))  # so that no two lists of texts read the same
+        digest.update(piece)
+    return digest
 
 
 class Answers:
@@ -230,7 +237,7 @@ def _record(answer: Answer) -> bytes:
 
 def _answer(record: bytes) -> Answer:
     try:
-        value = json.loads(record)
+        value = json.loads(str(record, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not JSON ({error})") from None
     if type(value) is not dict or value.get("version") != RECORD_VERSION:

@@ -26,6 +26,7 @@ from .values.errors import (
     TransientError,
 )
 from .values.model import Model
+from .values.params import SamplingParams
 from .values.request import Request
 from .values.response import Answer, Response
 from .values.secret import Credential
@@ -111,7 +112,7 @@ class Call:
         self._latency: float | None = None
         self._request_id: str | None = None
         self._http = route.adapter.encode(request, route.model)
-        self._weights = _weights(self._http, request, route.model)
+        self._params = request.params
         self._answers = route.answers if options.use_cache else None
         self.key: str | None = None
         """Of the cache; None for a call that does not use it."""
@@ -120,13 +121,6 @@ class Call:
         self._ceiling = 0.0
         if options.budget is not None:
             self._ceiling = _ceiling(self._http, request, route.model)
-        self._attempts = Attempts(
-            route.policy,
-            deadline=math.inf if options.deadline is None else options.deadline,
-            cancellation=cancellation,
-            may_retry=route.lanes[-1].may_retry,
-            clock=clock,
-        )
 
     @property
     def retries(self) -> list[str]:
@@ -142,6 +136,15 @@ class Call:
 
         With a cache, one call of all that are the same is sent, and the others wait for its answer.
         """
+        # Not before, as an answer out of the cache needs neither.
+        self._weights = _weights(self._http, self._params, self._route.model)
+        self._attempts = Attempts(
+            self._route.policy,
+            deadline=math.inf if self._options.deadline is None else self._options.deadline,
+            cancellation=self._cancellation,
+            may_retry=self._route.lanes[-1].may_retry,
+            clock=self._clock,
+        )
         free = False
         try:
             if self._answers is None or self.key is None:
@@ -321,12 +324,10 @@ class Call:
         return response.replace(error=error)
 
 
-def _weights(http: HttpRequest, request: Request, model: Model) -> Weights:
+def _weights(http: HttpRequest, params: SamplingParams, model: Model) -> Weights:
     """What the call is expected to draw; tokens by the length of its body."""
     read = len(http.body) / BYTES_PER_TOKEN
-    written = request.params.max_new_tokens or min(
-        OUTPUT_GUESS, model.max_output_tokens or OUTPUT_GUESS
-    )
+    written = params.max_new_tokens or min(OUTPUT_GUESS, model.max_output_tokens or OUTPUT_GUESS)
     return {
         "requests": 1,
         "tokens": read + written,

@@ -66,6 +66,7 @@ class Routes:
         self._runtime = runtime
         self._routes: dict[str, Route] = {}
         self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
+        self._latest = ("", SamplingParams(), SamplingParams())
         self._named = _named_limits(settings, models)
         self.answers = _answers(settings, runtime)
         self.own_limits = Lane(
@@ -90,6 +91,9 @@ class Routes:
 
     def accepted(self, params: SamplingParams, route: Route) -> SamplingParams:
         """`params` without what the model does not take; warns once about those."""
+        model, given, taken = self._latest
+        if given is params and model == route.model.name:
+            return taken
         key = (route.model.name, params)
         accepted = self._params.get(key)
         if accepted is None:
@@ -102,6 +106,7 @@ class Routes:
             if len(self._params) >= MOST_PARAMS:
                 self._params.clear()
             self._params[key] = accepted
+        self._latest = (route.model.name, params, accepted)
         return accepted
 
     def find(self, call: Call) -> Answer | None:

@@ -206,7 +206,7 @@ def test_model_provider_server_owner_and_salt_change_the_key() -> None:
     elsewhere = dataclasses.replace(
         mini, provider=dataclasses.replace(mini.provider, base_url="https://elsewhere.example/v1")
     )
-    spaces = [dataclasses.replace(SPACE, owner=owner) for owner in ("", "else")]
+    spaces = [SPACE._replace(owner=owner) for owner in ("", "else")]
     keys = [
         *(SPACE.key(wire(BASE, model)) for model in (*MODELS, elsewhere)),
         *(space.key(wire(BASE, mini)) for space in spaces),

@@ -37,11 +37,18 @@ def post(
         body = {**body, **extra_body}
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             body[nested] = {**ours, **theirs}
+    return HttpRequest("POST", url, _merged(headers), dump(body))
+
+
+def _merged(layers: tuple[Mapping[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    first, *others = layers
+    if not any(others):
+        return tuple(first.items())
     by_name: dict[str, tuple[str, str]] = {}
-    for layer in headers:
+    for layer in layers:
         for name, value in layer.items():
             by_name[name.lower()] = (name, value)
-    return HttpRequest("POST", url, tuple(by_name.values()), dump(body))
+    return tuple(by_name.values())
 
 
 def dump(value: Any) -> bytes:

@@ -25,7 +25,7 @@ def message_to_plain(message: Message) -> dict[str, Any]:
 def message_from_plain(value: Any) -> Message:
     """The message that `message_to_plain` was given."""
     try:
-        return Message(value["role"], tuple(_part_from_plain(part) for part in value["parts"]))
+        return Message(value["role"], tuple([_part_from_plain(part) for part in value["parts"]]))
     except (KeyError, TypeError, PromptError) as error:
         raise MalformedError(f"not a message: {error}") from None
 
@@ -57,8 +57,9 @@ def usage_from_plain(value: Any) -> Usage:
     """Usage from its numbers in order, or by name; what was not written yet then is 0."""
     numbers = value.values() if isinstance(value, Mapping) else value
     try:
-        if not all(type(number) is int and number >= 0 for number in numbers):
-            raise MalformedError("not a usage: a count of tokens is not a count")
+        for number in numbers:
+            if type(number) is not int or number < 0:
+                raise MalformedError("not a usage: a count of tokens is not a count")
         return Usage(**value) if isinstance(value, Mapping) else Usage(*value)
     except TypeError as error:
         raise MalformedError(f"not a usage: {error}") from None

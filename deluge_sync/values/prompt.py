@@ -119,13 +119,12 @@ class Conversation:
     messages: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.messages, str) or not all(
-            isinstance(message, Message) for message in self.messages
-        ):
-            raise PromptError(
-                "a Conversation holds Messages; make one with Conversation().user(text) or "
-                "Conversation.of(list of dicts)"
-            )
+        for message in self.messages:
+            if not isinstance(message, Message):
+                raise PromptError(
+                    "a Conversation holds Messages; make one with Conversation().user(text) or "
+                    "Conversation.of(list of dicts)"
+                )
 
     def system(self, text: str) -> Conversation:
         """With a system message added."""
