@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +243,7 @@ class Client:
         progress: str | None = None,
         total: int | None = None,
         **sampling: Any,
-    ) -> Iterator[Response]:
+    ) -> Generator[Response, None, None]:
         """The answers one by one: in order, or with `ordered=False` as they come (see `.index`).
 
         Memory stays flat however many prompts there are: at most two per worker are read ahead of

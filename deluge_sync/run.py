@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextvars import Context, copy_context
 from typing import Any, Callable
 
@@ -66,7 +66,7 @@ class Run:
         self._journal = journal
         self._waiting: list[tuple[Call, int, Put]] = []
 
-    def responses(self, *, ordered: bool) -> Iterator[Response]:
+    def responses(self, *, ordered: bool) -> Generator[Response, None, None]:
         """The responses as they come, or in the order of the prompts.
 
         Leaving early, by an exception or by closing the generator, cancels what is under way.

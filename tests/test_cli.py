@@ -51,7 +51,8 @@ def test_the_readmes_first_command_answers_every_prompt_in_order(tmp_path: Path)
     assert [row["completion"] for row in answers] == prompts == [row["prompt"] for row in answers]
     assert [row["index"] for row in answers] == list(range(200))
     assert list(answers[0]) == ["index", "prompt", "completion", "error", "model", "finish_reason",
-                                "usage", "cost", "cached", "attempts", "latency"]  # fmt: skip
+                                "usage", "cost", "cached", "saved_cost", "attempts", "latency",
+                                "request_id"]  # fmt: skip
     assert "200 answered, 0 failed" in done.stderr
 
 

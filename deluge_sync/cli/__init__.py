@@ -1,7 +1,7 @@
 """The command line: `deluge-sync map | models | check | sandbox`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 all answered, 1 some failed, 2 usage,
-3 configuration, 130 interrupted.
+3 configuration, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from .._version import __version__
 from ..values.errors import ConfigError
 from . import check, map_command, models, sandbox
-from .exits import CONFIGURATION, FAILED, INTERRUPTED, USAGE, UsageError
+from .exits import CONFIGURATION, FAILED, INTERRUPTED, TERMINATED, USAGE, UsageError
 
 COMMANDS = (map_command, models, check, sandbox)
 
@@ -33,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, CONFIGURATION)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        return _complain("terminated", TERMINATED)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -45,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="deluge-sync",
         description="Call language models at full throughput, blocking.",
         epilog="exit codes: 0 all answered, 1 some failed, 2 usage, 3 configuration, "
-        "130 interrupted",
+        "130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"deluge-sync {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is going on")

@@ -5,6 +5,7 @@ FAILED = 1
 USAGE = 2
 CONFIGURATION = 3
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class UsageError(Exception):

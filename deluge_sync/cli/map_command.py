@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Callable, TextIO
 
 from ..client import Client
+from ..journal import RULES, Journal
 from ..progress import STYLES
+from ..rows import line_of, row_of
 from ..stats import Report
 from ..values.errors import ConfigError, PromptError
 from ..values.prompt import Conversation
@@ -51,6 +53,8 @@ CLIENT_FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "max_new_tokens": ("--max-new-tokens", _count, "of each answer"),
     "temperature": ("--temperature", float, "of the sampling"),
     "base_url": ("--base-url", str, "instead of the provider's"),
+    "cache": ("--cache", str, "a folder that keeps answers, so that none is paid for twice"),
+    "max_cost": ("--max-cost", float, "US dollars to spend at most"),
 }
 """By the client's option. One that is not said is left to the client's default."""
 
@@ -70,6 +74,20 @@ def add_to(commands: Any) -> None:
         parser.add_argument(
             flag, dest=option, type=kind, metavar="X", default=argparse.SUPPRESS, help=words
         )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from OUTPUT: what it has is not sent again"
+    )
+    parser.add_argument(
+        "--force",
+        action="append",
+        default=[],
+        choices=RULES,
+        help="with --resume: what may differ from before; model and params keep the old answers, "
+        "prompt asks anew where the prompt has changed (repeatable)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would take, and send nothing"
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML with your providers and models")
     parser.add_argument("--progress", choices=STYLES, default="auto")
     parser.set_defaults(run=run)
@@ -80,19 +98,68 @@ def run(options: argparse.Namespace) -> int:
     said = {name: value for name, value in vars(options).items() if name in CLIENT_FLAGS}
     client = Client(options.model, config=options.config, progress=options.progress, **said)
     _check_output(options)
+    if threading.current_thread() is threading.main_thread():
+        client.install_signal_handlers()
     raw: dict[int, Any] = {}
     with open_prompts(options.input, options.field) as rows, client:
         prompts = _prompts(itertools.islice(rows, options.limit), options.system, raw)
         first = list(itertools.islice(prompts, 1))  # a file that cannot be read shows here
-        replies = client.imap(itertools.chain(first, prompts), ordered=False, total=_total(options))
-        with _output(options.output) as output, _InOrder(output) as lines:
-            for reply in replies:
-                if isinstance(reply.error, ConfigError):
-                    raise reply.error
-                lines.write(reply.index or 0, _line(raw.pop(reply.index or 0), reply))
+        prompts = itertools.chain(first, prompts)
+        if options.dry_run:
+            return _dry_run(options, client, prompts)
+        if options.resume:
+            _resume(options, client, prompts, raw)
+        else:
+            _write(options, client, prompts, raw)
     report = client.usage()
     logger.info("%s", _summary(report))
     return FAILED if report.failed else ANSWERED
+
+
+def _write(
+    options: argparse.Namespace, client: Client, prompts: Iterator[Any], raw: dict[int, Any]
+) -> None:
+    """Answer the prompts, and write the rows in order."""
+    replies = client.imap(prompts, ordered=False, total=_total(options))
+    with closing(replies), _output(options.output) as output, _InOrder(output) as lines:
+        for reply in replies:
+            if isinstance(reply.error, ConfigError):
+                raise reply.error
+            index = reply.index or 0
+            lines.write(index, line_of(row_of(reply, raw.pop(index))))
+
+
+def _resume(
+    options: argparse.Namespace, client: Client, prompts: Iterator[Any], raw: dict[int, Any]
+) -> None:
+    """Answer the prompts that the output has no answer to; the output is the journal."""
+    journal = _Output(options.output, options.force, raw)
+    replies = client.imap(prompts, ordered=False, total=_total(options), journal=journal)
+    with closing(replies):
+        for reply in replies:
+            if isinstance(reply.error, ConfigError):
+                raise reply.error
+            raw.pop(reply.index or 0)
+
+
+def _dry_run(options: argparse.Namespace, client: Client, prompts: Iterable[Any]) -> int:
+    """Say what the run would take."""
+    sys.stdout.write(client.estimate(prompts).summary() + "\n")
+    return ANSWERED
+
+
+class _Output(Journal):
+    """A journal that ends up as `deluge-sync map` writes its output: in order, prompts as read."""
+
+    sorts = True
+
+    def __init__(self, path: str, force: Iterable[str], raw: Mapping[int, Any]) -> None:
+        super().__init__(path, force=force)
+        self._raw = raw
+
+    def shown_prompt(self, response: Response) -> Any:
+        """The prompt as it was in the file."""
+        return self._raw.get(response.index or 0)
 
 
 class _InOrder:
@@ -135,27 +202,11 @@ def _with_system(row: Any, system: str) -> Any:
     return Conversation().system(system).add(*conversation.messages)
 
 
-def _line(prompt: Any, reply: Response) -> str:
-    row = {
-        "index": reply.index,
-        "prompt": prompt,
-        "completion": reply.completion,
-        "error": None if reply.error is None else f"{reply.error.kind}: {reply.error}",
-        "model": reply.model,
-        "finish_reason": reply.finish_reason,
-        "usage": None if reply.usage is None else reply.usage._asdict(),
-        "cost": reply.cost,
-        "cached": reply.cached,
-        "attempts": reply.attempts,
-        "latency": None if reply.latency is None else round(reply.latency, 6),
-    }
-    text = json.dumps(row, ensure_ascii=False)
-    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        text = json.dumps(row)  # half of a surrogate pair cannot be written as it is
-    return text + "\n"
-
-
 def _check_output(options: argparse.Namespace) -> None:
+    if options.resume and options.output is None:
+        raise UsageError("--resume needs the -o that it goes on from")
+    if options.force and not options.resume:
+        raise UsageError("--force is for --resume")
     if options.output is not None and options.input != "-":
         source, target = Path(options.input), Path(options.output)
         if source.exists() and target.exists() and source.samefile(target):
@@ -196,6 +247,10 @@ def _summary(report: Report) -> str:
         f"{report.input_tokens:,} + {report.output_tokens:,} tokens",
         f"${report.cost:.4f}",
     ]
+    if report.restored:
+        words.insert(1, f"{report.restored:,} of them restored")
+    if report.cached:
+        words.append(f"{report.cached:,} not paid for, which saved ${report.saved_cost:.4f}")
     if report.unpriced:
         words.append(f"{report.unpriced:,} without a known price")
     if report.retries:
