@@ -1,4 +1,4 @@
-"""The command line: `deluge-sync map | models | check | sandbox`.
+"""The command line: `deluge-sync map | models | check | cache | sandbox`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 all answered, 1 some failed, 2 usage,
 3 configuration, 130 interrupted, 143 terminated.
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..values.errors import ConfigError
-from . import check, map_command, models, sandbox
+from . import cache_command, check, map_command, models, sandbox
 from .exits import CONFIGURATION, FAILED, INTERRUPTED, TERMINATED, USAGE, UsageError
 
-COMMANDS = (map_command, models, check, sandbox)
+COMMANDS = (map_command, models, check, cache_command, sandbox)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Callable
 
+from ..values.errors import DelugeError
+
+
+class StoreError(DelugeError):
+    """A store could not keep or find what it should; the call that asked is not at fault."""
+
+    kind = "store"
+
 
 class Store:
     """Bytes by key, shared by all threads; subclass it to keep answers elsewhere.
