@@ -15,6 +15,7 @@ from .catalog import client_options, load_catalog
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
+from .estimate import Estimate, estimated
 from .journal import Journal, JournalFile
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
@@ -255,6 +256,28 @@ class Client:
             prompts, display, options=options, sampling=sampling, keep=False, journal=journal
         )
         return run.responses(ordered=ordered)
+
+    def estimate(
+        self,
+        prompts: Iterable[Any],
+        *,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **sampling: Any,
+    ) -> Estimate:
+        """What `map` of these prompts would send, cost and take; nothing is sent.
+
+        `prompts` may be any iterable and is read once. No server is started, and a key is needed
+        only to know what is in the cache.
+        """
+        return estimated(
+            prompts,
+            self._models,
+            self._settings,
+            self._params(sampling),
+            answers=self._workers().routes.answers if use_cache else None,
+            cache_salt=cache_salt,
+        )
 
     def as_completed(
         self, futures: Iterable[Future[Response]] | None = None, *, timeout: float | None = None

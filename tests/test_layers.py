@@ -27,6 +27,7 @@ FLOORS = {
     "launch": 6,
     "run": 6,
     "settings": 6,
+    "estimate": 7,
     "routes": 7,
     "process": 8,
     "client": 9,
