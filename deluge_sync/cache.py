@@ -224,6 +224,14 @@ class Answers:
             _warn(error)
 
 
+def flush(store: Store) -> None:
+    """Have `store` write what it has; what it raises costs a warning."""
+    try:
+        store.flush()
+    except Exception as error:
+        _warn(error)
+
+
 def is_complete(answer: Answer) -> bool:
     """Whether the model said all it wanted to."""
     return answer.error is None and answer.finish_reason in COMPLETE

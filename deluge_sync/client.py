@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from . import signals
+from .cache import flush
 from .call import LONGEST_CALL, Call, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
@@ -323,7 +324,7 @@ class Client:
         here.forget()
 
     def close(self) -> None:
-        """Cancel what is under way, end the threads, close the display. The client can be used
+        """Cancel what is under way, end the threads, write the cache. The client can be used
         again afterwards; a client that is never closed does no harm.
         """
         here = self._here
@@ -331,6 +332,8 @@ class Client:
         if opened is not None:
             opened.close()
         here.close()
+        if self._settings.cache is not None:
+            flush(self._settings.cache)
 
     def install_signal_handlers(self) -> None:
         """Have SIGTERM end the program in order: exit code 143, with journals written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -59,6 +60,7 @@ def dump(value: Any) -> bytes:
         raise PromptError(f"this request cannot be written as JSON: {error}") from error
 
 
+@functools.lru_cache(maxsize=256)
 def join_url(base_url: str, path: str) -> str:
     """`base_url` with `path` put before its query, if it has one (Azure's `?api-version=`)."""
     base, mark, query = base_url.partition("?")

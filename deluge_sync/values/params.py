@@ -40,8 +40,10 @@ class SamplingParams:
             object.__setattr__(self, "stop", (self.stop,))
         elif isinstance(self.stop, (list, tuple)):
             object.__setattr__(self, "stop", tuple(self.stop))
-        for name, value in self.given().items():
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in given.items():
             _check_type(name, value)
+        object.__setattr__(self, "_given", given)  # asked for with each call
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
         if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
@@ -50,9 +52,9 @@ class SamplingParams:
                 f"not {self.reasoning_effort!r}"
             )
 
-    def given(self) -> dict[str, Any]:
-        """The parameters that are set, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+    def given(self) -> Mapping[str, Any]:
+        """The parameters that are set, by name; not to be changed."""
+        return self._given  # type: ignore[attr-defined, no-any-return]
 
     def merged(self, changes: Mapping[str, Any]) -> SamplingParams:
         """These with `changes` on top; an unknown name is a `ConfigError`."""

@@ -25,7 +25,10 @@ def message_to_plain(message: Message) -> dict[str, Any]:
 def message_from_plain(value: Any) -> Message:
     """The message that `message_to_plain` was given."""
     try:
-        return Message(value["role"], tuple([_part_from_plain(part) for part in value["parts"]]))
+        parts = value["parts"]
+        if len(parts) == 1 and type(parts[0]) is str:  # nearly all there are
+            return Message(value["role"], (Text(parts[0]),))
+        return Message(value["role"], tuple([_part_from_plain(part) for part in parts]))
     except (KeyError, TypeError, PromptError) as error:
         raise MalformedError(f"not a message: {error}") from None
 
