@@ -27,6 +27,9 @@ UNUSABLE = "0" * 32
 MODELS, PARAMS, PROMPT = 8, 8, 32
 """Hexadecimal digits of the digests."""
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).encode
+_READABLE = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class OtherVersionError(MalformedError):
     """A row of another version; the message is that version."""
@@ -78,8 +81,7 @@ def prompt_digest(prompt: Any) -> str:
 
 
 def _digest(value: Any, digits: int) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+    return hashlib.sha256(_CANONICAL(value).encode()).hexdigest()[:digits]
 
 
 def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dic
 
 def line_of(row: Mapping[str, Any]) -> str:
     """`row` as one line of JSON, with its line feed."""
-    text = json.dumps(row, ensure_ascii=False)
+    text = _READABLE(row)
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(row)  # half of a surrogate pair cannot be written as it is
     return text + "\n"

@@ -239,6 +239,62 @@ def test_a_million_rows_cost_two_words_each() -> None:
     assert places.offset(100_000) is None
 
 
+def sorting(path: Path) -> Journal:
+    journal = Journal(path)
+    journal.sorts = True
+    return journal
+
+
+def test_a_complete_run_can_leave_the_rows_in_order_one_for_each_prompt(
+    sandbox: Sandbox, path: Path
+) -> None:
+    client = client_for(sandbox)
+    sandbox.script([Fault("400", match="prompt 3")])
+    client.map(PROMPTS[:5], journal=path)
+    path.with_name(".run.jsonl.sorted").write_text("what a kill left")
+    path.chmod(0o600)
+    assert texts(client.map(PROMPTS, journal=sorting(path))) == PROMPTS
+    assert [row["completion"] for row in rows(path)] == PROMPTS
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    inode = path.stat().st_ino
+    client.map(PROMPTS, journal=sorting(path))
+    assert path.stat().st_ino == inode
+    assert sandbox.requests == 31
+
+
+def test_where_it_cannot_be_put_in_order_the_file_stays_as_it_is(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_for(sandbox)
+    client.map(PROMPTS[:5], journal=path)
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    before = path.read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refuse)
+        assert texts(client.map(PROMPTS[:5], journal=sorting(path))) == PROMPTS[:5]
+    assert "complete, but not in order" in caplog.text
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_answers_out_of_the_cache_are_rows_too(
+    sandbox: Sandbox, path: Path, tmp_path: Path
+) -> None:
+    client = client_for(sandbox, cache=tmp_path / "cache")
+    client.map(PROMPTS)
+    client.map(PROMPTS, journal=path)
+    assert [row["cached"] for row in rows(path)] == [True] * 30
+    found = client.map(PROMPTS, journal=path)
+    assert (sandbox.requests, client.last_run.restored) == (30, 30)
+    assert found[0].cached
+    assert found[0].saved_cost
+
+
 # What is refused
 
 
