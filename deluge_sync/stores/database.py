@@ -101,6 +101,17 @@ class Database:
         if cache is not None:
             cache._connection.close()
 
+    def abandon(self) -> None:
+        """In a forked child: close what a parent left open, taking no lock that it may hold.
+
+        SQLite counts locks by process, and would believe that this one has those of the parent.
+        A connection that was writing at the fork stays: closing it would undo the parent's work.
+        """
+        if self._readers is not None:
+            self._readers.close()
+        if self._cache is not None and not self._cache._connection.in_transaction:
+            self._cache._connection.close()
+
     @contextmanager
     def _open_once(self) -> Iterator[None]:
         if not self._opening.acquire(timeout=2 * BUSY_SECONDS):

@@ -46,7 +46,7 @@ class LockFile:
             if self._claims[at] > 1:
                 self._claims[at] -= 1
                 return
-            held = self._claims.pop(at)
+            held = self._claims.pop(at, 0)
             if held and self._file is not None:
                 file_lock.unlock(self._file, at=at)
 

@@ -186,6 +186,10 @@ class SharedFolder:
         if self._gate.shut(FORK_SECONDS):
             self._database.close()
 
+    def abandon(self) -> None:
+        """In a child: close what the parent had open."""
+        self._database.abandon()
+
     def open(self) -> None:
         """Let them go on."""
         self._gate.open()
@@ -275,10 +279,15 @@ _folders: dict[tuple[int, str], SharedFolder] = {}
 
 def shared_folder(path: str) -> SharedFolder:
     """That of this process for the real path of a folder."""
-    key = os.getpid(), path
-    folder = _folders.get(key)
-    # Both steps are atomic, and one that loses the race has opened nothing.
-    return folder or _folders.setdefault(key, SharedFolder(path))
+    pid = os.getpid()
+    folder = _folders.get((pid, path))
+    if folder is None:
+        for (owner, its_path), inherited in list(_folders.items()):
+            if owner != pid and its_path == path:  # forked by C code, which runs no hooks
+                inherited.abandon()
+        # Atomic, and one that loses the race has opened nothing.
+        folder = _folders.setdefault((pid, path), SharedFolder(path))
+    return folder
 
 
 def _ours() -> list[SharedFolder]:
