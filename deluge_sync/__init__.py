@@ -14,7 +14,12 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .client import Client
+    from .estimate import Estimate
+    from .journal import Journal
     from .stats import Report
+    from .stores.base import Store
+    from .stores.disk import DiskStore
+    from .stores.memory import MemoryStore
     from .values.errors import (
         AuthError,
         BadRequestError,
@@ -59,8 +64,12 @@ __all__ = [
     "DecodeError",
     "DelugeError",
     "DelugeWarning",
+    "DiskStore",
+    "Estimate",
     "ForkedError",
+    "Journal",
     "JournalError",
+    "MemoryStore",
     "Message",
     "MissingKeyError",
     "NotFoundError",
@@ -72,6 +81,7 @@ __all__ = [
     "Response",
     "ResponseTooLargeError",
     "SamplingParams",
+    "Store",
     "Text",
     "Thinking",
     "ThrottledError",
@@ -84,7 +94,16 @@ __all__ = [
     "__version__",
 ]
 
-_HOME = {"Client": ".client", "Report": ".stats", "SamplingParams": ".values.params"}
+_HOME = {
+    "Client": ".client",
+    "DiskStore": ".stores.disk",
+    "Estimate": ".estimate",
+    "Journal": ".journal",
+    "MemoryStore": ".stores.memory",
+    "Report": ".stats",
+    "SamplingParams": ".values.params",
+    "Store": ".stores.base",
+}
 _HOME.update(dict.fromkeys(("Response", "Usage"), ".values.response"))
 _HOME.update(
     dict.fromkeys(
