@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -46,6 +46,12 @@ for the first grant is not bounded: a big job behind a small limit is slow, it d
 
 OUTPUT_GUESS = 1_024
 """Output tokens to reserve where the request does not bound them; settled afterwards."""
+
+CHOICES = ("n", "best_of", "candidatecount", "candidate_count")
+"""What `extra_body` may call the number of answers to one prompt, in any vendor's words."""
+
+CATALOG_TIERS = (None, "auto", "default", "standard", "standard_only", "flex")
+"""Service tiers that cost what the catalog says, or less."""
 
 BYTES_PER_TOKEN = 4
 """Of a request's body, the usual rule of thumb; settled afterwards."""
@@ -364,24 +370,34 @@ def _refused(failure: CallError | None, answered: bool) -> bool:
 def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
     """US dollars that one attempt costs at most; `ConfigError` where that cannot be told.
 
-    A token is at least a byte, so the body's length bounds what is read.
+    A token is at least a byte, so the body's length bounds what is read: the text of it, that is.
+    What the server fetches itself, and tools that it runs, are beyond what can be told from here.
     """
-    written = request.params.max_new_tokens or model.max_output_tokens
-    if written is None:
+    extra = dict(_numbers(request.extra_body))
+    tier = request.extra_body.get("service_tier")
+    if tier not in CATALOG_TIERS:
+        raise ConfigError(f"max_cost does not know the prices of service_tier={tier!r}")
+    asked = [number for name, number in extra.items() if "token" in name]
+    written = max([request.params.max_new_tokens or model.max_output_tokens or 0, *asked])
+    if not written:
         raise ConfigError(
             f"max_cost needs to know how long an answer of {model.name} can get: give "
             "max_new_tokens, or set max_output_tokens in the model's YAML entry (config=)"
         )
-    ceiling = model.prices.ceiling(len(http.body), written * _choices(request.extra_body))
+    choices = max([1, *(number for name, number in extra.items() if name in CHOICES)])
+    ceiling = model.prices.ceiling(len(http.body), written * choices)
     if ceiling is None:
         raise ConfigError(unpriced(model))
     return ceiling
 
 
-def _choices(extra_body: Mapping[str, Any]) -> int:
-    """How many answers are asked for at once."""
-    number = extra_body.get("n", 1)
-    return number if isinstance(number, int) and number > 0 else 1
+def _numbers(body: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The whole numbers in `body`, at whatever depth, with their names in lower case."""
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value)
+        elif isinstance(value, int):
+            yield name.lower(), value
 
 
 def unpriced(model: Model) -> str:

@@ -185,8 +185,19 @@ def test_a_model_without_prices_is_refused_naming_the_field_to_fill(sandbox: San
     assert sandbox.requests == 0
 
 
-def test_several_answers_to_one_prompt_are_set_aside_for(sandbox: Sandbox) -> None:
-    client = client_for(sandbox, max_cost=0.0005, extra_body={"n": 100})
+@pytest.mark.parametrize(
+    "extra_body",
+    [
+        {"n": 100},
+        {"max_completion_tokens": 10_000},
+        {"generationConfig": {"maxOutputTokens": 9_999}},
+    ],
+    ids=["choices", "length", "nested"],
+)
+def test_what_extra_body_makes_dearer_is_set_aside_for(
+    sandbox: Sandbox, extra_body: dict[str, Any]
+) -> None:
+    client = client_for(sandbox, max_cost=0.0005, extra_body=extra_body)
     with pytest.raises(BudgetExceeded):
         client.complete("hello", max_new_tokens=100)
     assert sandbox.requests == 0
@@ -204,3 +215,10 @@ def test_threads_that_wait_for_money_hold_no_slot(sandbox: Sandbox) -> None:
     thread.start()
     thread.join(30)
     assert done.is_set()
+
+
+def test_a_service_tier_without_a_known_price_is_refused(sandbox: Sandbox) -> None:
+    client = client_for(sandbox, max_cost=1.0, extra_body={"service_tier": "priority"})
+    with pytest.raises(ConfigError, match="does not know the prices of service_tier='priority'"):
+        client.complete("hello")
+    assert sandbox.requests == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -55,6 +56,7 @@ def _price(price: float | None) -> str:
 
 
 def _facts(model: Model) -> dict[str, Any]:
+    prices = dataclasses.asdict(model.prices)
     return {
         "name": model.name,
         "id": model.id,
@@ -63,7 +65,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens,
-        "prices": {name: price for name, price in vars(model.prices).items() if price is not None},
+        "prices": {name: price for name, price in prices.items() if price is not None},
         "supports": sorted(model.supports),
         "refuses": sorted(model.refuses),
         "retires": model.retires,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -94,15 +95,22 @@ class Prices:
 
     def _rates(self, *, long: bool, batch: bool) -> _Rates | None:
         """The prices of a request, class by class, those it lacks filled in."""
+        rates = self._long_rates if long else self._short_rates
+        return self._batched(rates) if batch and rates is not None else rates
+
+    @functools.cached_property  # asked for with each answer
+    def _short_rates(self) -> _Rates | None:
         if self.input is None or self.output is None:
             return None
         read = _first(self.cached_input, self.input)
         write = _first(self.cache_write, self.input)
         write_long = _first(self.cache_write_long_ttl, write)
-        rates = _Rates(self.input, self.output, read, write, write_long)
-        if long:
-            rates = self._lengthened(rates)
-        return self._batched(rates) if batch else rates
+        return _Rates(self.input, self.output, read, write, write_long)
+
+    @functools.cached_property
+    def _long_rates(self) -> _Rates | None:
+        rates = self._short_rates
+        return None if rates is None else self._lengthened(rates)
 
     def _lengthened(self, rates: _Rates) -> _Rates:
         price = _first(self.long_input, rates.input)
