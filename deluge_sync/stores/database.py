@@ -31,12 +31,12 @@ PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
+    "PRAGMA cache_size = -16384",  # KiB: the index of 200,000 keys
 )
 WRITER_PRAGMAS = (
     "PRAGMA auto_vacuum = 1",
     "PRAGMA journal_mode = wal",
     "PRAGMA synchronous = 1",
-    "PRAGMA cache_size = 8192",
     "PRAGMA secure_delete = FAST",
 )
 
@@ -240,8 +240,12 @@ def connect(path: str, options: str = "mode=rw") -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.text_factory = bytes  # text that is no UTF-8 would be an error of the whole query
-    for pragma in PRAGMAS:
-        connection.execute(pragma).fetchall()
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(pragma).fetchall()
+    except BaseException:  # some read the schema, which may be damaged
+        connection.close()
+        raise
     return connection
 
 

@@ -16,7 +16,7 @@ SETTINGS = {
     "eviction_policy": "least-recently-stored",
     "cull_limit": 0,  # culled once a batch, not with each put
     "sqlite_auto_vacuum": 1,
-    "sqlite_cache_size": 8192,
+    "sqlite_cache_size": -16384,
     "sqlite_journal_mode": "wal",
     "sqlite_mmap_size": 0,  # a file cut short under a mapping ends the process
     "sqlite_synchronous": 1,
