@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Callable, Generic, TypeVar
+from typing import Callable, Generic, TypeVar, Union
 
 Item = TypeVar("Item")
+
+
+class _Mark:
+    """A place in the line of items; `passed` once all before it are handled."""
+
+    passed = False
 
 
 class Batches(Generic[Item]):
@@ -17,7 +23,9 @@ class Batches(Generic[Item]):
     not a daemon, so the interpreter waits for it and nothing is lost at exit. Where a thread can no
     longer be started, or nobody would wait for it, items are handled by who adds them.
 
-    The condition guards all that changes; `handle` runs outside it.
+    To add is to append, without a lock: with many threads, one that loses its turn while it holds
+    a lock holds up all the others. The condition guards `_busy` and `_flushing`; only who has made
+    `_busy` true takes items; `handle` runs outside it.
     """
 
     def __init__(
@@ -32,21 +40,45 @@ class Batches(Generic[Item]):
         self._delay = delay
         self._most = most
         self._name = name
-        self._items: deque[Item] = deque()
-        self._added = 0
-        self._handled = 0
+        self._line: deque[Union[Item, _Mark]] = deque()
         self._flushing = 0
         self._busy = False
         self._changed = threading.Condition()
 
     def add(self, item: Item) -> None:
         """Have `item` handled soon."""
+        self._line.append(item)
+        if not self._busy:  # who is busy looks once more after saying that it is not any longer
+            self._begin()
+        elif len(self._line) == self._most:
+            self._wake()
+
+    def flush(self) -> None:
+        """Return when all that was added before has been handled."""
+        if not self._busy and not self._line:
+            return
+        mark = _Mark()
+        self._line.append(mark)
         with self._changed:
-            self._items.append(item)
-            self._added += 1
-            if len(self._items) == self._most:
-                self._changed.notify_all()
-            if self._busy:
+            self._flushing += 1
+            self._changed.notify_all()
+        try:
+            while not mark.passed:
+                self._begin()
+                with self._changed:
+                    while self._busy and not mark.passed:
+                        self._changed.wait()
+        finally:
+            with self._changed:
+                self._flushing -= 1
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def _begin(self) -> None:
+        """Have somebody work, unless somebody does."""
+        with self._changed:
+            if self._busy or not self._line:
                 return
             self._busy = True
         # Once the main thread is over the interpreter may be past joining its threads.
@@ -54,54 +86,50 @@ class Batches(Generic[Item]):
             self._work(delay=0.0)
             return
         try:
-            threading.Thread(target=self._work, name=self._name).start()
+            threading.Thread(target=self._work, args=(self._delay,), name=self._name).start()
         except RuntimeError:  # the interpreter is ending, or the system is out of threads
             self._work(delay=0.0)
 
-    def flush(self) -> None:
-        """Return when all that was added before has been handled."""
-        with self._changed:
-            wanted = self._added
-            self._flushing += 1
-            self._changed.notify_all()
-            try:
-                while self._handled < wanted and self._busy:
-                    self._changed.wait()
-            finally:
-                self._flushing -= 1
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def _work(self, delay: float | None = None) -> None:
-        delay = self._delay if delay is None else delay
-        while True:
-            items = self._next(delay)
-            if not items:
-                return
-            try:
-                self._handle(items)
-            except BaseException:  # Ctrl-C, where who adds is who handles: the next one goes on
-                self._done(len(items), busy=False)
-                raise
-            self._done(len(items), busy=True)
-
-    def _next(self, delay: float) -> list[Item]:
-        """The next batch; an empty one, and nobody busy any more, when there is no work left."""
-        with self._changed:
-            if self._items and delay:
-                self._changed.wait_for(
-                    lambda: self._flushing or len(self._items) >= self._most, timeout=delay
-                )
-            count = min(len(self._items), self._most)
-            if not count:
+    def _work(self, delay: float) -> None:
+        try:
+            while self._line:
+                self._wait(delay)
+                items = self._batch()
+                if items:
+                    self._handle(items)
+        finally:  # after Ctrl-C, where who adds is who handles, the next one goes on
+            with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-            return [self._items.popleft() for _ in range(count)]
+        if self._line:
+            self._begin()
 
-    def _done(self, count: int, *, busy: bool) -> None:
+    def _wait(self, delay: float) -> None:
+        if delay:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._flushing or len(self._line) >= self._most, timeout=delay
+                )
+
+    def _batch(self) -> list[Item]:
+        """The next items, up to a mark; marks that they stand behind are passed."""
+        items: list[Item] = []
+        while self._line and len(items) < self._most:
+            first = self._line[0]
+            if not isinstance(first, _Mark):
+                items.append(first)
+            elif items:
+                break
+            else:
+                self._pass(first)
+            self._line.popleft()
+        return items
+
+    def _pass(self, mark: _Mark) -> None:
         with self._changed:
-            self._handled += count
-            self._busy = busy
-            if self._flushing or not busy:
-                self._changed.notify_all()
+            mark.passed = True
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

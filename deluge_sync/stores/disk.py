@@ -13,7 +13,6 @@ from ..notices import warn_once
 from ..values.errors import ConfigError
 from .base import Store, StoreError
 from .folder import checked
-from .packed import UnsoundError, pack, unpack
 from .rows import CHUNK, Stats, Verification, select, stats, verify
 from .schema import DamagedError, is_damage
 from .shared import TAG_SEPARATOR, Put, SharedFolder, Task, shared_folder
@@ -108,7 +107,7 @@ class DiskStore(Store):
             then()
             return
         expires = None if self._ttl is None else time.time() + self._ttl
-        folder.put(Put(key, pack(value), _joined(tags), expires, self._size_limit, then))
+        folder.put(Put(key, value, _joined(tags), expires, self._size_limit, then))
 
     def claim(self, key: str) -> bool:
         """Take on the work of making the value of `key`, unless another process has."""
@@ -179,11 +178,10 @@ class DiskStore(Store):
         found = {}
         for key in keys:
             put = folder.pending.get(key)
-            if put is not None and (put.expires is None or put.expires > time.time()):
-                try:
-                    found[key] = unpack(1, None, put.data, self._most_bytes)
-                except UnsoundError:  # too large for this store, not for the one that put it
-                    continue
+            if put is None or len(put.value) > self._most_bytes:
+                continue  # it may be too large for this store, and not for the one that put it
+            if put.expires is None or put.expires > time.time():
+                found[key] = put.value
         return found
 
     def _select(self, folder: SharedFolder, keys: list[str]) -> dict[str, bytes]:

@@ -8,10 +8,11 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING, Callable, NamedTuple, Union
 
 from ..notices import warn_once
 from ..values.errors import ConfigError
@@ -20,6 +21,7 @@ from .batches import Batches
 from .database import BUSY_SECONDS, Database
 from .gate import Gate
 from .lock_file import LockFile
+from .packed import pack
 from .schema import is_damage
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PENDING_BYTES = 256 << 20
+PENDING_BYTES = 512 << 20
 """How much may wait to be written; beyond that who puts waits for the writer."""
 
 OFF_SECONDS = 60.0
@@ -39,12 +41,15 @@ FORK_SECONDS = 10.0
 TAG_SEPARATOR = "\n"
 
 
-@dataclass(frozen=True)
-class Put:
-    """A value on its way into the database."""
+class Put(NamedTuple):
+    """A value on its way into the database.
+
+    It is compressed by who writes it: compressing lets go of the GIL, and who puts would wait for
+    all others to get it back.
+    """
 
     key: str
-    data: bytes
+    value: bytes
     tag: str | None
     expires: float | None
     size_limit: int
@@ -91,30 +96,33 @@ class Outage:
 class Pending:
     """The puts that are not written yet, which are found as if they were.
 
-    The condition guards both the table and the sum of bytes.
+    Adding takes no lock, as in `Batches`: only the writer does arithmetic, with the sizes that were
+    appended since it last did. The condition guards nothing; it wakes those who wait for room.
     """
 
     def __init__(self) -> None:
         self._puts: dict[str, Put] = {}
+        self._sizes: deque[int] = deque()
         self._bytes = 0
-        self._changed = threading.Condition()
+        self._room = threading.Condition()
 
     def add(self, put: Put) -> None:
         """Add, waiting while there is too much."""
-        with self._changed:
-            while self._bytes and self._bytes + len(put.data) > PENDING_BYTES:
-                self._changed.wait(1.0)
-            self._bytes += len(put.data)
-            self._puts[put.key] = put
+        while self._bytes > PENDING_BYTES:
+            with self._room:
+                self._room.wait(0.1)
+        self._sizes.append(len(put.value))
+        self._puts[put.key] = put
 
     def remove(self, puts: Sequence[Put]) -> None:
-        """These are written, or never will be."""
-        with self._changed:
-            for put in puts:
-                self._bytes -= len(put.data)
-                if self._puts.get(put.key) is put:
-                    del self._puts[put.key]
-            self._changed.notify_all()
+        """These are written, or never will be; called by the writer only."""
+        added = sum(self._sizes.popleft() for _ in range(len(self._sizes)))
+        self._bytes += added - sum(len(put.value) for put in puts)
+        for put in puts:
+            if self._puts.get(put.key) is put:  # one put in this very moment is found when written
+                del self._puts[put.key]
+        with self._room:
+            self._room.notify_all()
 
     def get(self, key: str) -> Put | None:
         """The last put of the key that is not written yet."""
@@ -259,7 +267,7 @@ class SharedFolder:
 
 def _set(cache: OneConnection, put: Put) -> None:
     expire = None if put.expires is None else put.expires - time.time()
-    cache.set(put.key, put.data, expire=expire, tag=put.tag)
+    cache.set(put.key, pack(put.value), expire=expire, tag=put.tag)
 
 
 def _cause(error: BaseException) -> BaseException:

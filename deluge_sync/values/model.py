@@ -238,7 +238,7 @@ class Model:
     retires: str | None = None
     successor: str | None = None
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """`provider/id`, the one unambiguous name."""
         return f"{self.provider.name}/{self.id}"

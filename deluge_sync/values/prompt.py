@@ -91,6 +91,8 @@ class Message:
     @property
     def text(self) -> str | None:
         """The text parts joined, or None where there are none."""
+        if len(self.parts) == 1 and type(self.parts[0]) is Text:
+            return self.parts[0].text
         texts = [part.text for part in self.parts if isinstance(part, Text)]
         return "".join(texts) if texts else None
 
