@@ -131,7 +131,9 @@ class Answers:
         answers = {}
         for key, record in records.items():
             try:
-                answers[key] = _answer(record)
+                answer = _answer(record)
+                if self._incomplete or is_complete(answer):
+                    answers[key] = answer
             except MalformedError as error:
                 warn_once(f"the cache holds a record that cannot be read: {error}")
         return answers
@@ -143,13 +145,14 @@ class Answers:
         *,
         tags: tuple[str, ...] = (),
         deadline: float,
+        patience: float,
         cancellation: Cancellation,
     ) -> tuple[Answer, bool]:
         """The answer to the request of that key, and whether somebody else's call gave it.
 
         Of all who ask, in this process or in another one that shares the store, one calls `fetch`.
-        When that fails the next takes over. Raises what `fetch` raises, and
-        `DeadlineExceededError` or `CallCancelledError` from waiting.
+        When that fails the next takes over (see `Flights.fetch` for `patience`). Raises what
+        `fetch` raises, and `DeadlineExceededError` or `CallCancelledError` from waiting.
         """
         found = False
 
@@ -161,7 +164,9 @@ class Answers:
                 answer = self._fetch(key, fetch, tags, claimed=claimed)
             return answer
 
-        answer, led = self._flights.fetch(key, lead, deadline=deadline, cancellation=cancellation)
+        answer, led = self._flights.fetch(
+            key, lead, deadline=deadline, patience=patience, cancellation=cancellation
+        )
         return answer, found or not led
 
     def _claim(

@@ -124,7 +124,7 @@ class Call:
         """Of the cache; None for a call that does not use it."""
         if self._answers is not None:
             self.key = route.keys.key(self._http, options.cache_salt)
-        self._ceiling = 0.0
+        self._ceiling = self._reserved = 0.0
         if options.budget is not None:
             self._ceiling = _ceiling(self._http, request, route.model)
 
@@ -161,6 +161,7 @@ class Call:
                     lambda: self._attempts.run(self._attempt),
                     tags=(f"model:{self._route.model.name}",),
                     deadline=self._attempts.deadline,
+                    patience=self._options.timeout,
                     cancellation=self._cancellation,
                 )
         except DelugeError as error:
@@ -225,7 +226,7 @@ class Call:
 
     def _reserve_money(self) -> None:
         if self._options.budget is not None:
-            self._options.budget.reserve(
+            self._reserved = self._options.budget.reserve(
                 self._ceiling, deadline=self._attempts.deadline, cancellation=self._cancellation
             )
 
@@ -233,10 +234,11 @@ class Call:
         """What nobody knows counts as the most it can be: the cap must hold at the worst."""
         if self._options.budget is None:
             return
-        spent = self._ceiling if billed else 0.0
+        spent = self._reserved if billed else 0.0
         if answer is not None and answer.usage.total_tokens:
             spent = self._route.model.prices.cost(answer.usage) or 0.0
-        self._options.budget.settle(self._ceiling, spent)
+            self._options.budget.learn(self._ceiling, spent)
+        self._options.budget.settle(self._reserved, spent)
 
     def _start_clock(self) -> None:
         if self._attempts.deadline == math.inf:
@@ -321,7 +323,9 @@ class Call:
             error.__cause__ = cause
         else:
             if isinstance(changed, Response):
-                return changed
+                return (
+                    changed if changed.index == self._index else changed.replace(index=self._index)
+                )
             error = PostprocessError(
                 f"postprocess must return a Response, not {type(changed).__name__}: "
                 "change one with response.replace(...)"
@@ -371,7 +375,8 @@ def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
     """US dollars that one attempt costs at most; `ConfigError` where that cannot be told.
 
     A token is at least a byte, so the body's length bounds what is read: the text of it, that is.
-    What the server fetches itself, and tools that it runs, are beyond what can be told from here.
+    What the server fetches or adds itself, and tools that it runs, cannot be told from here; the
+    budget learns from the first answer that costs more than this.
     """
     extra = dict(_numbers(request.extra_body))
     tier = request.extra_body.get("service_tier")

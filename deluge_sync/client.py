@@ -210,7 +210,8 @@ class Client:
         call, from the moment its limits first let it go; `total` tells the progress display how
         many prompts there are where `prompts` has no length. With `return_completions_only` the
         result holds texts, None where the call failed. `max_cost` is US dollars that this run may
-        cost at most; `use_cache` and `cache_salt` as in `complete`.
+        cost at most, what its journal has from before included; `use_cache` and `cache_salt` are
+        as in `complete`.
 
         `journal` is a file that gets each answer as it arrives; started again with the same file,
         the run goes on: what is finished is not sent again (see `Journal`). `JournalError` where
@@ -488,6 +489,7 @@ class Client:
             keep=keep,
             answers=workers.routes.answers,
             lookups=LOOKUPS if is_sequence else 1,
+            budget=None if options.budget is here.budget else options.budget,
             journal=None
             if journal is None
             else JournalFile(

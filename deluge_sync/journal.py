@@ -104,6 +104,9 @@ class JournalFile:
         self._models = models
         self._origin = Origin(models_digest(models), params_digest(params), "")
         self._prompts = prompts
+        self.spent = 0.0
+        """US dollars that the answers it has had cost, once it is open."""
+        self._size = 0
         self._pid = 0
         self._error: JournalError | None = None
         self._descriptor: _Descriptor | None = None
@@ -214,6 +217,10 @@ class JournalFile:
             return
         try:
             os.fsync(descriptor.number)
+            size = os.fstat(descriptor.number).st_size
+            if size < self._size:
+                raise OSError("somebody else has cut it off")
+            self._size = size
             # Whoever in this process only reads the file frees our lock by closing it.
             if not lock(descriptor.number, at=LOCK_BYTE):
                 raise OSError("another process has taken it over")
@@ -236,7 +243,7 @@ class JournalFile:
     def _locked(self) -> _Descriptor:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         while True:
-            descriptor = _Descriptor(os.open(self._path, flags, 0o666))
+            descriptor = _Descriptor(os.open(self._path, flags, 0o600))
             if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):
                 raise self._refused("is not a regular file")
             if not lock(descriptor.number, at=LOCK_BYTE):
@@ -279,6 +286,7 @@ class JournalFile:
             if origin.params != self._origin.params:
                 changed["params"] = ""
             self._finished.note(index, place.offset, origin.prompt)
+            self.spent += place.row.get("cost") or 0.0
         self._refuse_other(changed)
         return torn
 
@@ -289,7 +297,7 @@ class JournalFile:
             return
         now = ", ".join(self._models)
         words = {
-            "model": f"another model ({changed.get('model')}; now {now})",
+            "model": f"other models ({changed.get('model')}, for one; now {now})",
             "params": "other sampling parameters",
         }
         what = " and ".join(words[rule] for rule in rules)

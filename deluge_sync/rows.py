@@ -51,7 +51,9 @@ class Origin(NamedTuple):
     def read(cls, text: Any) -> Origin:
         """The origin that `text` was made of."""
         if type(text) is not str:
-            raise MalformedError("a row without `request`")
+            raise MalformedError(
+                "a row without `request`, as a run without --resume (or journal=) writes it"
+            )
         version, _, rest = text.partition("-")
         digests = rest.split("-")
         if version != VERSION and version.isdigit():

@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from .cache import Answers
 from .call import Call
+from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.crew import Crew
 from .engine.window import Window
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 Put = Callable[[tuple[int, Response]], None]
 
-LOOKUPS = 256
+LOOKUPS = 64
 """Prompts looked up in the cache at once, where the source is known not to wait between them."""
 
 
@@ -33,7 +34,8 @@ class Run:
     response, except for a `ConfigError`, which ends the run: all rows would have it.
     `execute(function)` has a worker run a function. `answers` is the cache; `lookups` prompts are
     looked up in it at once, in the caller's thread: what is there needs no worker. `journal` has
-    the answers of a run that was begun before, and gets those of this one as they arrive.
+    the answers of a run that was begun before, and gets those of this one as they arrive; what
+    those have cost counts against `budget`, the run's own.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Run:
         answers: Answers | None = None,
         lookups: int = 1,
         journal: JournalFile | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.tally = tally
         self.cancellation = Cancellation(cancellation)
@@ -64,6 +67,7 @@ class Run:
         self._answers = answers
         self._lookups = lookups
         self._journal = journal
+        self._budget = budget
         self._waiting: list[tuple[Call, int, Put]] = []
 
     def responses(self, *, ordered: bool) -> Generator[Response, None, None]:
@@ -86,6 +90,8 @@ class Run:
         try:
             if self._journal is not None:
                 self._journal.open()
+                if self._budget is not None:
+                    self._budget.charge(self._journal.spent)
             for _, response in arrivals:
                 yield response
             if self._journal is not None:

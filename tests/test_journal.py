@@ -305,7 +305,7 @@ def test_answers_out_of_the_cache_are_rows_too(
             "model",
             "gpt-4.1",
             {},
-            "another model (openai/gpt-4.1-mini; now openai/gpt-4.1)",
+            "other models (openai/gpt-4.1-mini, for one; now openai/gpt-4.1)",
         ),
         ("params", "gpt-4.1-mini", {"temperature": 0.5}, "other sampling parameters"),
         ("params", "gpt-4.1-mini", {"extra_body": {"user": "u"}}, "other sampling parameters"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import os
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import Any, Callable, TextIO
 
 from ..client import Client
-from ..journal import RULES, Journal
+from ..journal import LOCK_BYTE, RULES, Journal
 from ..progress import STYLES
 from ..rows import line_of, row_of
 from ..stats import Report
+from ..stores.file_lock import lock
 from ..values.errors import ConfigError, PromptError
 from ..values.prompt import Conversation
 from ..values.response import Response
@@ -96,7 +99,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answer the prompts; gives the exit code."""
     said = {name: value for name, value in vars(options).items() if name in CLIENT_FLAGS}
-    client = Client(options.model, config=options.config, progress=options.progress, **said)
+    options.max_cost = said.pop("max_cost", None)  # of this run: what is resumed counts
+    client = Client(options.model, config=options.config, progress=_progress(options), **said)
     _check_output(options)
     if threading.current_thread() is threading.main_thread():
         client.install_signal_handlers()
@@ -120,7 +124,7 @@ def _write(
     options: argparse.Namespace, client: Client, prompts: Iterator[Any], raw: dict[int, Any]
 ) -> None:
     """Answer the prompts, and write the rows in order."""
-    replies = client.imap(prompts, ordered=False, total=_total(options))
+    replies = client.imap(prompts, ordered=False, total=_total(options), max_cost=options.max_cost)
     with closing(replies), _output(options.output) as output, _InOrder(output) as lines:
         for reply in replies:
             if isinstance(reply.error, ConfigError):
@@ -134,7 +138,13 @@ def _resume(
 ) -> None:
     """Answer the prompts that the output has no answer to; the output is the journal."""
     journal = _Output(options.output, options.force, raw)
-    replies = client.imap(prompts, ordered=False, total=_total(options), journal=journal)
+    replies = client.imap(
+        prompts,
+        ordered=False,
+        total=_total(options),
+        max_cost=options.max_cost,
+        journal=journal,
+    )
     with closing(replies):
         for reply in replies:
             if isinstance(reply.error, ConfigError):
@@ -145,6 +155,8 @@ def _resume(
 def _dry_run(options: argparse.Namespace, client: Client, prompts: Iterable[Any]) -> int:
     """Say what the run would take."""
     sys.stdout.write(client.estimate(prompts).summary() + "\n")
+    if options.resume:
+        logger.info("what %s already has is not sent again: it is counted here", options.output)
     return ANSWERED
 
 
@@ -222,7 +234,11 @@ def _output(path: str | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     try:
-        file = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            if not lock(file.fileno(), at=LOCK_BYTE):
+                raise UsageError(f"{path} is being written by another run")
+            file.truncate(0)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     with file:

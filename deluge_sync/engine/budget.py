@@ -14,7 +14,8 @@ class Budget:
 
     A call reserves the most it can cost and settles what it did cost, so that even at the worst the
     cap holds. One that does not fit waits while others may still give something back, and fails
-    when nobody is left who could. `parent` is another cap that every draw must fit too.
+    when nobody is left who could. `parent` is another cap that every draw must fit too. Where a
+    call turns out to cost more than it can, more is set aside from then on, in proportion.
 
     The lock guards the sums and the alarms.
     """
@@ -28,6 +29,7 @@ class Budget:
         self._spent = 0.0
         self._reserved = 0.0
         self._outstanding = 0
+        self._factor = 1.0
         self._alarms: list[threading.Lock] = []
         self._lock = threading.Lock()
 
@@ -36,8 +38,37 @@ class Budget:
         """What was settled so far."""
         return self._spent
 
-    def reserve(self, amount: float, *, deadline: float, cancellation: Cancellation) -> None:
-        """Set `amount` aside; raises `BudgetExceeded`, and what waiting raises."""
+    def reserve(self, ceiling: float, *, deadline: float, cancellation: Cancellation) -> float:
+        """Set aside what a call with that `ceiling` can cost; gives the amount, for `settle`.
+
+        Raises `BudgetExceeded`, and what waiting raises.
+        """
+        amount = ceiling * self._worst()
+        self._reserve(amount, deadline, cancellation)
+        return amount
+
+    def learn(self, ceiling: float, spent: float) -> None:
+        """A call with that `ceiling` cost `spent`."""
+        if ceiling and spent > ceiling:
+            self._factor = max(self._factor, spent / ceiling)
+            if self._parent is not None:
+                self._parent.learn(ceiling, spent)
+
+    def charge(self, spent: float) -> None:
+        """Count what was spent before this budget began."""
+        with self._lock:
+            self._spent += spent
+
+    def settle(self, amount: float, spent: float) -> None:
+        """Replace the reserved `amount` by what was `spent`."""
+        self._settle(amount, spent)
+        if self._parent is not None:
+            self._parent.settle(amount, spent)
+
+    def _worst(self) -> float:
+        return self._factor if self._parent is None else max(self._factor, self._parent._worst())
+
+    def _reserve(self, amount: float, deadline: float, cancellation: Cancellation) -> None:
         while True:
             alarm = self._try(amount)
             if alarm is None:
@@ -45,16 +76,10 @@ class Budget:
             self._wait(alarm, deadline, cancellation)
         if self._parent is not None:
             try:
-                self._parent.reserve(amount, deadline=deadline, cancellation=cancellation)
+                self._parent._reserve(amount, deadline, cancellation)
             except BaseException:
                 self._settle(amount, 0.0)
                 raise
-
-    def settle(self, amount: float, spent: float) -> None:
-        """Replace the reserved `amount` by what was `spent`."""
-        self._settle(amount, spent)
-        if self._parent is not None:
-            self._parent.settle(amount, spent)
 
     def _try(self, amount: float) -> threading.Lock | None:
         """Reserve, or give an alarm that rings when somebody settles."""
@@ -67,7 +92,7 @@ class Budget:
             if not self._outstanding:
                 raise BudgetExceeded(
                     f"this call may cost up to ${amount:.6f}, and ${max(left, 0):.6f} of "
-                    f"max_cost=${self.limit:g} is left"
+                    f"max_cost=${self.limit:g} is left (a smaller max_new_tokens needs less)"
                 )
             alarm = threading.Lock()
             alarm.acquire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Hashable
 from typing import Callable, Generic, TypeVar
@@ -12,14 +13,18 @@ from .clock import Clock, monotonic
 
 Result = TypeVar("Result")
 
+ALMOST = 0.95
+"""Who began to wait a moment after the other is not asked to wait all over again."""
+
 
 class _Flight(Generic[Result]):
-    """One fetch, and those who wait for it. Over once `results` or `over` says so."""
+    """One fetch, and those who wait for it. `out_of_time` says that it failed by its deadline."""
 
-    __slots__ = ("alarms", "over", "results")
+    __slots__ = ("alarms", "out_of_time", "over", "results")
 
     def __init__(self) -> None:
         self.alarms: list[threading.Lock] = []
+        self.out_of_time = False
         self.over = False
         self.results: list[Result] = []  # none, or one
 
@@ -42,13 +47,15 @@ class Flights(Generic[Result]):
         fetch: Callable[[], Result],
         *,
         deadline: float,
+        patience: float = math.inf,
         cancellation: Cancellation,
     ) -> tuple[Result, bool]:
         """What `fetch` gives, run here or by another thread that was first; whether here.
 
-        Raises what `fetch` raises when it runs here, `DeadlineExceededError` and
-        `CallCancelledError`.
+        Who has waited `patience` seconds for one whose time was up does not begin anew. Raises
+        what `fetch` raises when it runs here, `DeadlineExceededError` and `CallCancelledError`.
         """
+        began = self._clock()
         while True:
             with self._lock:
                 flight = self._flights.get(key)
@@ -60,12 +67,19 @@ class Flights(Generic[Result]):
             self._wait(flight, deadline, cancellation)
             if flight.results:
                 return flight.results[0], False
+            if flight.out_of_time and self._clock() - began >= patience * ALMOST:
+                raise DeadlineExceededError(
+                    "the call's time was up, as was that of the same request it waited for"
+                )
 
     def _lead(self, key: Hashable, flight: _Flight[Result], fetch: Callable[[], Result]) -> Result:
         try:
             result = fetch()
             flight.results.append(result)
             return result
+        except DeadlineExceededError:
+            flight.out_of_time = True
+            raise
         finally:
             with self._lock:
                 del self._flights[key]

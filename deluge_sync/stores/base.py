@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Callable
 
-from ..values.errors import DelugeError
+from ..values.errors import ConfigError, DelugeError
 
 
 class StoreError(DelugeError):
     """A store could not keep or find what it should; the call that asked is not at fault."""
 
     kind = "store"
+
+
+def check_number(name: str, value: object, *, none: bool = False) -> None:
+    """Raise `ConfigError` unless `value` is a number above 0 (or None, with `none`)."""
+    if value is None and none:
+        return
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    if not good:
+        raise ConfigError(f"{name} must be a number above 0, not {value!r}")
 
 
 class Store:

@@ -16,7 +16,7 @@ from ..notices import warn_once
 from .base import StoreError
 from .folder import DATABASE, checked, identity
 from .lock_file import LockFile
-from .schema import DamagedError, check, is_damage, is_empty
+from .schema import APPLICATION_ID, DamagedError, check, check_owner, is_damage, is_empty
 
 if TYPE_CHECKING:
     from .safe_disk import OneConnection
@@ -54,6 +54,7 @@ class Database:
         self._readers: Readers | None = None
         self._cache: OneConnection | None = None
         self._identity: tuple[int, int] | None = None
+        self._cache_identity: tuple[int, int] | None = None
         self._opening = threading.Lock()
 
     @contextmanager
@@ -77,6 +78,21 @@ class Database:
     def identity(self) -> tuple[int, int] | None:
         """Which file is open."""
         return self._identity
+
+    def renew_readers(self) -> None:
+        """Let go of a database that is not at its path any more; the next use opens what is."""
+        readers = self._readers
+        if readers is not None and identity(self.path) != readers.identity:
+            with self._open_once():
+                if self._readers is readers:
+                    self._readers = None
+            readers.close()
+
+    def renew_cache(self) -> None:
+        """The same for the one that writes, by the thread that does."""
+        if self._cache is not None and identity(self.path) != self._cache_identity:
+            self.close()
+            self._lock_file.renew()
 
     def set_aside(self, error: BaseException, known: tuple[int, int] | None) -> None:
         """Put the damaged database of that identity out of the way, if it is still in it."""
@@ -130,7 +146,7 @@ class Database:
                 if not _sound(connection, self._identity):
                     connection.close()
                     return None
-                self._readers = Readers(self.path, connection)
+                self._readers = Readers(self.path, connection, self._identity)
             return self._readers
 
     def _open_cache(self, size_limit: int) -> OneConnection:
@@ -141,16 +157,18 @@ class Database:
             checked(self.folder)
             with self._lock_file.creation(BUSY_SECONDS):
                 self._create()
-                self._identity = self._file()
+                self._identity = self._cache_identity = self._file()
                 connection = connect(self.path)
                 try:
-                    _sound(connection, self._identity)
+                    is_new = not _sound(connection, self._identity)
                     for pragma in WRITER_PRAGMAS:
                         connection.execute(pragma).fetchall()
                     connection.text_factory = str
                     # In one transaction: nobody sees half of it.
                     connection.execute("BEGIN IMMEDIATE")
                     cache = OneConnection(connection, timeout=BUSY_SECONDS, size_limit=size_limit)
+                    if is_new:
+                        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     connection.execute("COMMIT")
                 except BaseException:
                     connection.close()
@@ -190,7 +208,8 @@ class Readers:
     The semaphore counts those in use. The list of idle ones is popped and appended atomically.
     """
 
-    def __init__(self, path: str, first: sqlite3.Connection) -> None:
+    def __init__(self, path: str, first: sqlite3.Connection, identity: tuple[int, int]) -> None:
+        self.identity = identity
         self._path = path
         self._idle = [first]
         self._free = threading.Semaphore(MOST_READERS)
@@ -268,6 +287,7 @@ def _sound(connection: sqlite3.Connection, known: tuple[int, int]) -> bool:
     try:
         if is_empty(connection):
             return False
+        check_owner(connection)
         check(connection)
     except (DamagedError, sqlite3.DatabaseError) as error:
         connection.close()

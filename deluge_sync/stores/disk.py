@@ -10,8 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Callable
 
 from ..notices import warn_once
-from ..values.errors import ConfigError
-from .base import Store, StoreError
+from .base import Store, StoreError, check_number
 from .folder import checked
 from .rows import CHUNK, Stats, Verification, select, stats, verify
 from .schema import DamagedError, is_damage
@@ -28,7 +27,8 @@ TAGGED = "tag IS NOT NULL AND instr(char(10) || CAST(tag AS TEXT) || char(10), ?
 
 
 class DiskStore(Store):
-    """Keeps answers in a folder, for `ttl` seconds (for ever), the oldest leaving first.
+    """Keeps answers in a folder, for `ttl` seconds (for ever), the oldest leaving first. The `ttl`
+    is that of who puts.
 
     `size_limit` is of the whole database in bytes, `most_bytes` of one value. Nothing is opened or
     created before the store is used. Raises `ConfigError` for a folder that cannot be used.
@@ -46,10 +46,9 @@ class DiskStore(Store):
         size_limit: int = DEFAULT_SIZE,
         most_bytes: int = DEFAULT_MOST_BYTES,
     ) -> None:
-        if ttl is not None and not ttl > 0:
-            raise ConfigError(f"ttl must be more than 0 seconds, not {ttl!r}")
-        if not size_limit > 0 or not most_bytes > 0:
-            raise ConfigError("size_limit and most_bytes must be more than 0")
+        check_number("ttl", ttl, none=True)
+        check_number("size_limit", size_limit)
+        check_number("most_bytes", most_bytes)
         self._path = checked(path)
         self._ttl = ttl
         self._size_limit = size_limit
@@ -150,7 +149,10 @@ class DiskStore(Store):
             nonlocal found
             found = stats(connection, now=time.time())
 
-        folder.read(count)
+        try:
+            folder.read_only(count)
+        except (DamagedError, sqlite3.Error) as error:
+            raise StoreError(f"the cache in {self._path} cannot be read: {error}") from error
         return found
 
     def verify(self) -> Verification:

@@ -92,6 +92,8 @@ def checked(path: str | os.PathLike[str]) -> str:
     if sys.platform != "win32":
         _refuse_others(folder, nearest, found)
     _refuse_unwritable(folder, nearest)
+    if nearest == folder:
+        _refuse_used(folder)
     return folder
 
 
@@ -194,6 +196,15 @@ def _refuse_unwritable(folder: str, nearest: str) -> None:
         f"cache: {folder} cannot be written, and there is no cache in it; "
         f"name a folder that you may write to"
     )
+
+
+def _refuse_used(folder: str) -> None:
+    """A folder that holds other things is not given files of ours, nor a mode."""
+    names = os.listdir(folder) if os.access(folder, os.R_OK) else []
+    if names and not any(name == "lock" or name.startswith(DATABASE) for name in names):
+        raise ConfigError(
+            f"cache: {folder} holds other things ({min(names)}, ...); name a folder of its own"
+        )
 
 
 def identity(path: str) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from . import file_lock
 from .base import StoreError
+from .folder import identity
 
 NAME = "lock"
 PAUSE = 0.01
@@ -65,6 +66,17 @@ class LockFile:
         finally:
             file_lock.unlock(file)
 
+    def renew(self) -> None:
+        """Open anew, with the next use, a file that was removed or replaced: nobody else can see
+        the locks on the old one.
+        """
+        with self._lock:
+            if self._file is None or identity(os.path.join(self._folder, NAME)) == _of(self._file):
+                return
+            if not self._claims:
+                os.close(self._file)
+            self._file = None  # with claims it stays open: they are given back there
+
     def close(self) -> None:
         """Close the file, unless something is claimed."""
         with self._lock:
@@ -78,6 +90,11 @@ class LockFile:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.open(os.path.join(self._folder, NAME), flags, 0o600)
         return self._file
+
+
+def _of(file: int) -> tuple[int, int]:
+    found = os.fstat(file)
+    return found.st_dev, found.st_ino
 
 
 def _offset(key: str) -> int:

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from typing import Callable, NamedTuple
 
-from .base import Store
+from .base import Store, check_number
 
 DEFAULT_SIZE = 256 << 20
 
@@ -26,6 +26,8 @@ class MemoryStore(Store):
         size_limit: int = DEFAULT_SIZE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_number("ttl", ttl, none=True)
+        check_number("size_limit", size_limit)
         self._ttl = ttl
         self._size_limit = size_limit
         self._clock = clock

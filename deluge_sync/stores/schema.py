@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+from .base import StoreError
+
+APPLICATION_ID = 0x64656C75
+"""What says in a database's header that it is ours; other programs use diskcache too."""
+
 
 class DamagedError(Exception):
     """The database is damaged, or was changed by something else; the message says where."""
@@ -66,6 +71,13 @@ WORDS = {"eviction_policy": b"least-recently-stored", "sqlite_journal_mode": b"w
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Whether nothing has been made in the database yet."""
     return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def check_owner(connection: sqlite3.Connection) -> None:
+    """Raise `StoreError` for the database of another program, which is left alone."""
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    if found != APPLICATION_ID:
+        raise StoreError("the database in that folder is not a cache of ours; name another folder")
 
 
 def check(connection: sqlite3.Connection) -> None:

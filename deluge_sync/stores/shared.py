@@ -163,6 +163,7 @@ class SharedFolder:
 
     def read_only(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """The same, changing nothing and raising whatever is found."""
+        self._database.renew_readers()
         with self._gate.inside(BUSY_SECONDS), self._database.reader() as connection:
             if connection is not None:
                 work(connection)
@@ -238,6 +239,7 @@ class SharedFolder:
                 task.done.set_exception(trouble)
 
     def _commit(self, puts: list[Put], tasks: list[Task]) -> None:
+        self._database.renew_cache()
         cache = self._database.cache((puts or tasks)[-1].size_limit)
         if puts:
             with cache.transact():
