@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import hmac
@@ -42,6 +43,8 @@ TRACING = frozenset(
 LONGEST_WAIT = 900.0
 """Seconds to wait for another process that works on the same request: as long as a call may take.
 One that is stopped, not dead, keeps its claim for ever."""
+
+_readable = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 FIRST_LOOK, SLOWEST_LOOK = 0.005, 0.1
 """Seconds between looks whether that process is done."""
@@ -125,7 +128,7 @@ class Answers:
         """The answers there are, by key."""
         records: Mapping[str, bytes] = {}
         try:
-            records = self._store.get_many(keys)
+            records = dict(self._store.get_many(keys))
         except Exception as error:  # a store may be the user's own
             _warn(error)
         answers = {}
@@ -134,7 +137,7 @@ class Answers:
                 answer = _answer(record)
                 if self._incomplete or is_complete(answer):
                     answers[key] = answer
-            except MalformedError as error:
+            except (ValueError, TypeError) as error:
                 warn_once(f"the cache holds a record that cannot be read: {error}")
         return answers
 
@@ -158,61 +161,79 @@ class Answers:
 
         def lead() -> Answer:
             nonlocal found
-            claimed, answer = self._claim(key, deadline, cancellation)
-            found = answer is not None
-            if answer is None:
-                answer = self._fetch(key, fetch, tags, claimed=claimed)
+            answer, found = self._led(key, fetch, tags, deadline, patience, cancellation)
             return answer
 
         answer, led = self._flights.fetch(
-            key, lead, deadline=deadline, patience=patience, cancellation=cancellation
+            self._flight(key), lead, deadline=deadline, patience=patience, cancellation=cancellation
         )
-        return answer, found or not led
+        return (answer if led else _own(answer)), found or not led
+
+    def granted(self, key: str) -> None:
+        """The call for that key was let go: the time of those who wait for it begins with its."""
+        self._flights.granted(self._flight(key))
+
+    def _flight(self, key: str) -> tuple[str, bool]:
+        """Who keeps what is incomplete does not wait for one who does not."""
+        return key, self._incomplete
+
+    def _led(
+        self,
+        key: str,
+        fetch: Callable[[], Answer],
+        tags: tuple[str, ...],
+        deadline: float,
+        patience: float,
+        cancellation: Cancellation,
+    ) -> tuple[Answer, bool]:
+        """The answer, and whether it was found; the claim is given back, whatever happens."""
+        claimed = kept = False
+        try:
+            claimed = self._claim(key, deadline, patience, cancellation)
+            answer = self.find([key]).get(key)
+            if answer is not None:
+                return answer, True
+            answer = fetch()
+            if self._incomplete or is_complete(answer):
+                kept = self._keep(key, answer, tags, claimed=claimed)
+            return answer, False
+        finally:
+            if claimed and not kept:
+                self._release(key)
 
     def _claim(
-        self, key: str, deadline: float, cancellation: Cancellation
-    ) -> tuple[bool, Answer | None]:
-        """Whether the work on `key` is ours to release, or the answer another process came to."""
-        give_up = self._clock() + LONGEST_WAIT
+        self, key: str, deadline: float, patience: float, cancellation: Cancellation
+    ) -> bool:
+        """Wait until the work on `key` is ours; False where it is to be done without a claim, or
+        where another process has come to its answer.
+        """
+        began = self._clock()
+        # A call without a timeout goes on by itself in the end: the other process may be stopped.
+        limit = deadline if patience >= LONGEST_WAIT else min(deadline, began + patience)
         pause = FIRST_LOOK
-        while True:
-            claimed = self._try_claim(key)
-            answer = self.find([key]).get(key)
-            if answer is not None and claimed:
-                self._release(key)
-            if answer is not None or claimed:
-                return claimed, answer
+        while not self._try_claim(key):
+            if self.find([key]):
+                return False
             now = self._clock()
-            if now >= deadline:
+            if now >= limit:
                 raise DeadlineExceededError(
                     "the call's time was up while another process worked on the same request"
                 )
-            if now >= give_up:
-                return False, None
-            cancellation.sleep(min(pause, deadline - now))
+            if now >= began + LONGEST_WAIT:
+                return False
+            cancellation.sleep(min(pause, limit - now))
             pause = min(pause * 1.5, SLOWEST_LOOK)
+        return True
 
-    def _fetch(
-        self, key: str, fetch: Callable[[], Answer], tags: tuple[str, ...], *, claimed: bool
-    ) -> Answer:
-        def release() -> None:
-            if claimed:
-                self._release(key)
-
-        try:
-            answer = fetch()
-            if not (self._incomplete or is_complete(answer)):
-                release()
-                return answer
-        except BaseException:
-            release()
-            raise
+    def _keep(self, key: str, answer: Answer, tags: tuple[str, ...], *, claimed: bool) -> bool:
+        """Put the answer into the store; whether that will give the claim back."""
+        release = (lambda: self._release(key)) if claimed else _nothing
         try:
             self._store.put(key, _record(answer), tags=(*self._tags, *tags), then=release)
         except Exception as error:
-            release()
             _warn(error)
-        return answer
+            return False
+        return True
 
     def _try_claim(self, key: str) -> bool:
         """True also where the store cannot tell: better twice than never."""
@@ -242,10 +263,24 @@ def is_complete(answer: Answer) -> bool:
     return answer.error is None and answer.finish_reason in COMPLETE
 
 
+def _nothing() -> None:
+    pass
+
+
+def _own(answer: Answer) -> Answer:
+    """`answer` for another caller: the arguments of tools can be changed, so each has its own."""
+    if not answer.content.tool_calls:
+        return answer
+    return answer._replace(content=copy.deepcopy(answer.content))
+
+
 def _record(answer: Answer) -> bytes:
     refusal = None if answer.error is None else answer.error.message
     record = {"version": RECORD_VERSION, "answer": answer_to_plain(answer), "refusal": refusal}
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return _readable(record).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair cannot be written as it is
+        return json.dumps(record).encode()
 
 
 def _answer(record: bytes) -> Answer:

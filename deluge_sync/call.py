@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .cache import Answers, KeySpace
-from .engine.budget import Budget
+from .engine.budget import Budget, Purse
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.lane import Lane, Reservation, Weights
@@ -50,8 +50,12 @@ OUTPUT_GUESS = 1_024
 CHOICES = ("n", "best_of", "candidatecount", "candidate_count")
 """What `extra_body` may call the number of answers to one prompt, in any vendor's words."""
 
-CATALOG_TIERS = (None, "auto", "default", "standard", "standard_only", "flex")
-"""Service tiers that cost what the catalog says, or less."""
+PRICED_AS_USUAL: dict[str, tuple[Any, ...]] = {
+    "model": (),
+    "servicetier": (None, "auto", "default", "standard", "standard_only", "flex"),
+    "speed": (None, "standard"),
+}
+"""What `extra_body` may say of these, and the catalog's prices still hold, or are too high."""
 
 BYTES_PER_TOKEN = 4
 """Of a request's body, the usual rule of thumb; settled afterwards."""
@@ -124,7 +128,7 @@ class Call:
         """Of the cache; None for a call that does not use it."""
         if self._answers is not None:
             self.key = route.keys.key(self._http, options.cache_salt)
-        self._ceiling = self._reserved = 0.0
+        self._ceiling = 0.0
         if options.budget is not None:
             self._ceiling = _ceiling(self._http, request, route.model)
 
@@ -173,16 +177,28 @@ class Call:
         return self._response(None, error=error)
 
     def _attempt(self) -> Answer:
-        self._reserve_money()  # first: who waits for money holds no slot
+        """Money first, then the limits: who waits for money holds no slot."""
+        budget = self._options.budget
+        if budget is None:
+            return self._attempt_within_limits()
+        deadline, cancellation = self._attempts.deadline, self._cancellation
+        with budget.reserved(self._ceiling, deadline, cancellation) as purse:
+            answer = self._attempt_within_limits(purse)
+            if answer.usage.total_tokens:
+                purse.spent = self._route.model.prices.cost(answer.usage) or 0.0
+            return answer
+
+    def _attempt_within_limits(self, purse: Purse | None = None) -> Answer:
         answer: Answer | None = None
-        failure: CallError | None = None
-        reservations: list[tuple[Lane, Reservation]] = []
         hints: Iterable[LimitHint] = ()
+        failure: CallError | None = None
         answered = False
+        reservations = self._reserve()
         try:
-            reservations = self._reserve()
             self._start_clock()
             self._sends += 1
+            if purse is not None:
+                purse.spent = purse.amount  # what nobody knows counts as the most it can be
             reply = self._send()
             answered = True
             self._request_id = self._route.adapter.request_id(reply)
@@ -190,16 +206,14 @@ class Call:
             answer = self._route.adapter.decode(reply, self._route.model)
         except CallError as error:
             failure = error
-            if reservations:
-                self._failures.append(error.kind)
+            self._failures.append(error.kind)
+            if purse is not None and _is_free(error, answered):
+                purse.spent = 0.0
             raise
         finally:
-            if reservations:
-                paused = self._settle(reservations, answer, hints, failure, answered)
-                if failure is not None:
-                    self._log(failure, paused)
-            sent = bool(reservations) and (failure is None or failure.may_have_been_sent)
-            self._settle_money(answer, billed=sent and not _refused(failure, answered))
+            paused = self._settle(reservations, answer, hints, failure, answered)
+            if failure is not None:
+                self._log(failure, paused)
         return answer
 
     def _log(self, failure: CallError, paused: float | None) -> None:
@@ -224,23 +238,9 @@ class Call:
             raise
         return taken
 
-    def _reserve_money(self) -> None:
-        if self._options.budget is not None:
-            self._reserved = self._options.budget.reserve(
-                self._ceiling, deadline=self._attempts.deadline, cancellation=self._cancellation
-            )
-
-    def _settle_money(self, answer: Answer | None, *, billed: bool) -> None:
-        """What nobody knows counts as the most it can be: the cap must hold at the worst."""
-        if self._options.budget is None:
-            return
-        spent = self._reserved if billed else 0.0
-        if answer is not None and answer.usage.total_tokens:
-            spent = self._route.model.prices.cost(answer.usage) or 0.0
-            self._options.budget.learn(self._ceiling, spent)
-        self._options.budget.settle(self._reserved, spent)
-
     def _start_clock(self) -> None:
+        if self._answers is not None and self.key is not None:
+            self._answers.granted(self.key)
         if self._attempts.deadline == math.inf:
             self._attempts.deadline = self._clock() + self._options.timeout
 
@@ -366,9 +366,16 @@ def _actual(answer: Answer | None, failure: CallError | None, answered: bool) ->
     return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
 
 
-def _refused(failure: CallError | None, answered: bool) -> bool:
-    """Whether the server said that it did nothing: then there is nothing to pay."""
-    return answered and failure is not None and not isinstance(failure, DecodeError)
+def _is_free(failure: CallError, answered: bool) -> bool:
+    """Whether the server surely did nothing that it could bill.
+
+    It says so with an error of its own; a gateway's says nothing of the server behind it, nor does
+    an error in an answer that began as a good one.
+    """
+    if not answered:
+        return not failure.may_have_been_sent
+    status = failure.status or 0
+    return status in (500, 501, 503, 529) or (400 <= status < 500 and status != 408)
 
 
 def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
@@ -378,31 +385,39 @@ def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
     What the server fetches or adds itself, and tools that it runs, cannot be told from here; the
     budget learns from the first answer that costs more than this.
     """
-    extra = dict(_numbers(request.extra_body))
-    tier = request.extra_body.get("service_tier")
-    if tier not in CATALOG_TIERS:
-        raise ConfigError(f"max_cost does not know the prices of service_tier={tier!r}")
-    asked = [number for name, number in extra.items() if "token" in name]
+    extra = list(_leaves(request.extra_body))
+    for name, value in extra:
+        known = PRICED_AS_USUAL.get(name.replace("_", ""))
+        if known is not None and value not in known:
+            raise ConfigError(f"max_cost does not know what {name}={value!r} in extra_body costs")
+        if ("token" in name or name in CHOICES) and type(value) is not int:
+            raise ConfigError(
+                f"max_cost needs whole numbers: {name}={value!r} in extra_body is none"
+            )
+    asked = [value for name, value in extra if "token" in name]
     written = max([request.params.max_new_tokens or model.max_output_tokens or 0, *asked])
     if not written:
         raise ConfigError(
             f"max_cost needs to know how long an answer of {model.name} can get: give "
             "max_new_tokens, or set max_output_tokens in the model's YAML entry (config=)"
         )
-    choices = max([1, *(number for name, number in extra.items() if name in CHOICES)])
+    choices = max([1, *(value for name, value in extra if name in CHOICES)])
     ceiling = model.prices.ceiling(len(http.body), written * choices)
     if ceiling is None:
         raise ConfigError(unpriced(model))
     return ceiling
 
 
-def _numbers(body: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The whole numbers in `body`, at whatever depth, with their names in lower case."""
-    for name, value in body.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value)
-        elif isinstance(value, int):
-            yield name.lower(), value
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What `extra_body` holds at whatever depth, with its names in lower case."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, str(key).lower())
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _leaves(inner, name)
+    else:
+        yield name, value
 
 
 def unpriced(model: Model) -> str:

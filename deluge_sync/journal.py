@@ -467,12 +467,15 @@ def _row_in(line: bytes) -> tuple[int, dict[str, Any] | None]:
     except ValueError:
         if not (line.startswith(START) or START.startswith(line)):
             raise MalformedError("not a row of ours") from None
-    at = line.rfind(START)
-    try:
-        row = _parsed(line[at:])
-    except ValueError:
-        return 0, None
-    return (at, row) if "request" in row else (0, None)
+    at = line.find(START, 1)
+    while at > 0:  # the first that is one: a row may hold another, in a tool's arguments
+        try:
+            row = _parsed(line[at:])
+        except ValueError:
+            at = line.find(START, at + 1)
+            continue
+        return (at, row) if "request" in row else (0, None)
+    return 0, None
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

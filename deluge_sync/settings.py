@@ -60,6 +60,7 @@ class Settings:
             raise ConfigError("request_timeout must be a positive number of seconds, not None")
         check_seconds("request_timeout", self.request_timeout)
         self._check_types()
+        self._check_cache_and_cost()
         check_seconds("timeout", self.timeout)
         if self.progress not in STYLES:
             raise ConfigError(f"progress must be one of {', '.join(STYLES)}, not {self.progress!r}")
@@ -72,11 +73,6 @@ class Settings:
                 raise ConfigError(f"{name} must be a string, not {getattr(self, name)!r}")
         if not isinstance(self.api_key, (Secret, type(None))):
             raise ConfigError(f"api_key must be a string, not {type(self.api_key).__name__}")
-        if not isinstance(self.cache_incomplete, bool):
-            raise ConfigError(
-                f"cache_incomplete must be True or False, not {self.cache_incomplete!r}"
-            )
-        check_cost("max_cost", self.max_cost)
         if not isinstance(self.extra_body, Mapping):
             raise ConfigError(f"extra_body must be a dict, not {self.extra_body!r}")
         for name in ("extra_headers", "proxies"):
@@ -87,6 +83,18 @@ class Settings:
             raise ConfigError(f"verify must be True, False or a path, not {self.verify!r}")
         if self.session is not None and not hasattr(self.session, "get_adapter"):
             raise ConfigError(f"session must be a requests.Session, not {self.session!r}")
+
+    def _check_cache_and_cost(self) -> None:
+        if not isinstance(self.cache_incomplete, bool):
+            raise ConfigError(
+                f"cache_incomplete must be True or False, not {self.cache_incomplete!r}"
+            )
+        check_cost("max_cost", self.max_cost)
+        if self.session is not None and self.cache is not None and self.cache_owner is None:
+            raise ConfigError(
+                "a cache with a session of your own needs cache_owner: whose answers they are "
+                "cannot be told from the session"
+            )
 
 
 def checked_settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settings:

@@ -79,6 +79,35 @@ def test_the_thread_ends_when_there_is_no_more_work() -> None:
             assert not thread.is_alive()
 
 
+def test_what_a_daemon_thread_adds_is_not_lost_at_exit() -> None:
+    script = """
+import threading
+from deluge_sync.stores.batches import Batches
+batches = Batches(lambda items: print(*items, flush=True), delay=0.2)
+thread = threading.Thread(target=lambda: batches.add("kept"), daemon=True)
+thread.start()
+thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("kept\n", "")
+
+
+def test_an_interrupt_before_the_thread_starts_leaves_the_next_one_working(monkeypatch) -> None:
+    def interrupted(self: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    seen: list[int] = []
+    batches = Batches(seen.extend)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batches.add(1)
+    batches.flush()
+    assert seen == [1]
+
+
 def test_who_adds_handles_where_no_thread_can_be_started(monkeypatch) -> None:
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

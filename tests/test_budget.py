@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -28,51 +28,58 @@ from .test_cache import DictStore
 NEVER = float("inf")
 
 
-def reserve(budget: Budget, amount: float, **options: Any) -> None:
-    budget.reserve(amount, **{"deadline": NEVER, "cancellation": Cancellation(), **options})
+def reserved(budget: Budget, ceiling: float, **options: Any) -> Any:
+    waiting = {"deadline": NEVER, "cancellation": Cancellation(), **options}
+    return budget.reserved(ceiling, **waiting)
+
+
+def spend(budget: Budget, ceiling: float, spent: float = 0.0, **options: Any) -> None:
+    with reserved(budget, ceiling, **options) as purse:
+        purse.spent = spent
+
+
+def wait_until_waiting(budget: Budget) -> None:
+    give_up = monotonic() + 20
+    while not budget._alarms:
+        assert monotonic() < give_up
 
 
 def test_what_fits_is_set_aside_and_what_does_not_fails() -> None:
     budget = Budget(1.0)
-    reserve(budget, 1.0)
-    budget.settle(1.0, 0.4)
+    spend(budget, 1.0, 0.4)
     with pytest.raises(BudgetExceeded, match=r"up to \$0.700000.*\$0.600000 of max_cost=\$1 is"):
-        reserve(budget, 0.7)
-    reserve(budget, 0.6)
+        spend(budget, 0.7)
+    spend(budget, 0.6)
     assert budget.spent == 0.4
 
 
 def test_what_may_still_come_back_is_waited_for() -> None:
     budget = Budget(1.0)
-    reserve(budget, 0.8)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(reserve, budget, 0.5)
-        while not budget._alarms:
-            pass
-        budget.settle(0.8, 0.1)
+        with reserved(budget, 0.8) as purse:
+            waiting = pool.submit(spend, budget, 0.5)
+            wait_until_waiting(budget)
+            purse.spent = 0.1
         assert waiting.result(10) is None
 
 
 def test_who_waits_fails_when_nobody_is_left_who_could_give_back() -> None:
     budget = Budget(1.0)
-    reserve(budget, 0.8)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(reserve, budget, 0.5)
-        while not budget._alarms:
-            pass
-        budget.settle(0.8, 0.8)
+        with reserved(budget, 0.8) as purse:
+            waiting = pool.submit(spend, budget, 0.5)
+            wait_until_waiting(budget)
+            purse.spent = 0.8
         assert isinstance(waiting.exception(10), BudgetExceeded)
 
 
 @pytest.mark.parametrize("ended", ["deadline", "cancelled"])
 def test_waiting_ends_with_the_deadline_or_cancellation(ended: str) -> None:
     budget, cancellation = Budget(1.0), Cancellation()
-    reserve(budget, 1.0)
     deadline = monotonic() + 0.05 if ended == "deadline" else NEVER
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(reserve, budget, 0.5, deadline=deadline, cancellation=cancellation)
-        while not budget._alarms:
-            pass
+    with ThreadPoolExecutor(1) as pool, reserved(budget, 1.0):
+        waiting = pool.submit(spend, budget, 0.5, deadline=deadline, cancellation=cancellation)
+        wait_until_waiting(budget)
         if ended == "cancelled":
             cancellation.cancel()
         wanted = CallCancelledError if ended == "cancelled" else DeadlineExceededError
@@ -83,22 +90,44 @@ def test_a_parents_cap_holds_too_and_its_refusal_leaves_nothing_behind() -> None
     parent = Budget(1.0)
     child = Budget(10.0, parent=parent)
     with pytest.raises(BudgetExceeded, match=r"max_cost=\$1 "):
-        reserve(child, 2.0)
-    reserve(child, 1.0)
-    child.settle(1.0, 1.0)
+        spend(child, 2.0)
+    spend(child, 1.0, 1.0)
     assert (child.spent, parent.spent) == (1.0, 1.0)
 
 
-@given(st.lists(st.tuples(st.floats(0, 0.3), st.floats(0, 1)), max_size=60))
-def test_the_cap_holds_whatever_is_reserved_and_settled(draws: list[tuple[float, float]]) -> None:
+def test_what_a_call_raises_settles_it_all_the_same() -> None:
     budget = Budget(1.0)
-    for amount, share in draws:
-        try:
-            reserve(budget, amount)
-        except BudgetExceeded:
-            continue
-        budget.settle(amount, amount * share)
-        assert budget.spent <= 1.0 + 1e-12
+    with suppress(KeyboardInterrupt), reserved(budget, 1.0) as purse:
+        purse.spent = 0.3
+        raise KeyboardInterrupt
+    assert budget.spent == 0.3
+    spend(budget, 0.7)
+
+
+def test_a_call_that_cost_more_than_it_could_has_more_set_aside_from_then_on() -> None:
+    budget = Budget(10.0)
+    spend(budget, 1.0, 2.0)
+    with reserved(Budget(9.0, parent=budget), 1.0) as purse:
+        assert purse.amount == 2.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.3), st.floats(0, 1), st.booleans()), max_size=60))
+def test_the_cap_holds_whatever_is_reserved_and_settled(
+    draws: list[tuple[float, float, bool]],
+) -> None:
+    """Some calls end at once, the others only when all have begun."""
+    budget = Budget(1.0)
+    with ExitStack() as later:
+        for ceiling, share, at_once in draws:
+            with ExitStack() as now:
+                stack = now if at_once else later
+                try:
+                    # One that would have to wait is out of time: here nobody else goes on.
+                    purse = stack.enter_context(reserved(budget, ceiling, deadline=0.0))
+                except (BudgetExceeded, DeadlineExceededError):
+                    continue
+                purse.spent = ceiling * share
+    assert budget.spent <= 1.0 + 1e-12
 
 
 # With a client
@@ -141,7 +170,7 @@ def test_hits_of_the_cache_cost_no_budget(sandbox: Sandbox) -> None:
 
 
 def test_a_refused_request_gives_everything_back(sandbox: Sandbox) -> None:
-    sandbox.script([Fault("400"), Fault("500"), Fault("429"), None])
+    sandbox.script([Fault("400"), Fault("503"), Fault("429"), None])
     client = client_for(sandbox, max_cost=1.0)
     client.map(["bad"])
     client.complete("good")
@@ -155,6 +184,22 @@ def test_a_request_nobody_heard_of_again_counts_as_the_most_it_can_cost(sandbox:
     reply = client.complete("hello", max_new_tokens=100)
     assert client._here.budget is not None
     assert client._here.budget.spent > (reply.cost or 0) + 100 * 1.6e-6
+
+
+@pytest.mark.parametrize("status", ["408", "502", "504"])
+def test_what_a_gateway_says_says_nothing_of_the_bill(sandbox: Sandbox, status: str) -> None:
+    sandbox.script([Fault(status)])
+    client = client_for(sandbox, max_cost=1.0, max_attempts=1)
+    assert client.map(["hello"], max_new_tokens=100)[0].is_error
+    assert client._here.budget is not None
+    assert client._here.budget.spent > 100 * 1.6e-6
+
+
+def test_a_server_that_counts_hidden_tokens_is_found_out() -> None:
+    with Sandbox(tokens=(1_000, 100)) as sandbox:
+        client = client_for(sandbox, max_cost=0.02, max_concurrent_requests=1)
+        client.map(["hello"] * 100, max_new_tokens=100)
+        assert client.usage().cost <= 0.02
 
 
 def test_a_server_that_is_not_there_costs_nothing() -> None:
@@ -203,22 +248,42 @@ def test_what_extra_body_makes_dearer_is_set_aside_for(
     assert sandbox.requests == 0
 
 
-def test_threads_that_wait_for_money_hold_no_slot(sandbox: Sandbox) -> None:
-    client = client_for(sandbox, max_cost=0.01, max_concurrent_requests=2)
-    done = threading.Event()
+def test_threads_that_wait_for_money_hold_no_slot() -> None:
+    """With two slots, the second call waits for money and the third, of another client, goes on."""
+    with Sandbox() as sandbox:
+        sandbox.script([Fault("black_hole", match="first")])
+        options = {"max_concurrent_requests": 2, "max_cost": 0.01}
+        client = client_for(sandbox, **options)
+        first = client.submit("first", max_new_tokens=4_000)
+        sandbox.wait_for(1)
+        second = client.submit("second", max_new_tokens=4_000)
+        assert client._here.budget is not None
+        wait_until_waiting(client._here.budget)
+        own_limits = client._workers().routes.own_limits
+        assert own_limits.in_flight == 1
+        client.close()
+        assert first.exception(10) is not None
+        assert second.exception(10) is not None
 
-    def run() -> None:
-        client.map([f"prompt {number}" for number in range(50)], max_new_tokens=2_000)
-        done.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    assert done.is_set()
-
-
-def test_a_service_tier_without_a_known_price_is_refused(sandbox: Sandbox) -> None:
-    client = client_for(sandbox, max_cost=1.0, extra_body={"service_tier": "priority"})
-    with pytest.raises(ConfigError, match="does not know the prices of service_tier='priority'"):
+@pytest.mark.parametrize(
+    "extra_body",
+    [
+        {"service_tier": "priority"},
+        {"serviceTier": "priority"},
+        {"speed": "fast"},
+        {"model": "gpt-5-pro"},
+        {"max_tokens": "99999"},
+        {"max_tokens": 1e6},
+        {"max_completion_tokens": None},
+        {"requests": [{"n": "5"}]},
+    ],
+    ids=str,
+)
+def test_what_extra_body_makes_unknown_is_refused(
+    sandbox: Sandbox, extra_body: dict[str, Any]
+) -> None:
+    client = client_for(sandbox, max_cost=1.0, extra_body=extra_body)
+    with pytest.raises(ConfigError, match=r"max_cost .* in extra_body"):
         client.complete("hello")
     assert sandbox.requests == 0

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
+import requests
 
 from deluge_sync import (
     Client,
@@ -17,12 +18,18 @@ from deluge_sync import (
     Conversation,
     DeadlineExceededError,
     DelugeWarning,
+    Message,
     RefusalError,
+    Response,
+    ToolCall,
     TransientError,
+    Usage,
     notices,
 )
+from deluge_sync.cache import _answer, _record
 from deluge_sync.stores.base import Store
 from deluge_sync.testing import Fault, Reply, Sandbox
+from deluge_sync.values.response import Answer
 
 from .helpers import client_for
 
@@ -298,13 +305,54 @@ def test_a_salt_that_is_no_string_is_named(sandbox: Sandbox, store: DictStore) -
         client_for(sandbox, cache=store).complete("hello", cache_salt=3)  # type: ignore[arg-type]
 
 
-def test_records_are_plain_json_without_the_prompt_or_the_key(
+def test_records_are_plain_json_without_the_prompt_or_the_key(store: DictStore) -> None:
+    with Sandbox(answer="a plain answer") as sandbox:
+        client_for(sandbox, cache=store).complete("a very private question")
+    (record,) = store.rows.values()
+    assert "a plain answer" in json.dumps(json.loads(record))
+    assert b"private" not in record
+    assert b"sk-secret" not in record
+
+
+def test_an_answer_with_half_a_surrogate_pair_is_kept() -> None:
+    message = Message("assistant", (ToolCall("id", "tool", {"half": "\ud83d"}),))
+    answer = Answer(message, Usage(1, 1), "tool_calls")
+    assert _answer(_record(answer)) == answer
+
+
+def test_who_asked_for_complete_answers_only_gets_no_others(store: DictStore) -> None:
+    with Sandbox(answer=Reply("cut of", finish="length")) as sandbox:
+        client_for(sandbox, cache=store, cache_incomplete=True).complete("hello")
+        assert not client_for(sandbox, cache=store).complete("hello").cached
+
+
+def test_a_session_of_ones_own_needs_an_owner(store: DictStore) -> None:
+    with pytest.raises(ConfigError, match="needs cache_owner"):
+        Client("gpt-4.1-mini", session=requests.Session(), cache=store)
+    Client("gpt-4.1-mini", session=requests.Session(), cache=store, cache_owner="me")
+
+
+def test_rows_keep_their_place_whatever_postprocess_gives(
     sandbox: Sandbox, store: DictStore
 ) -> None:
-    client_for(sandbox, cache=store).complete("a very private question", max_new_tokens=1)
-    for record in store.rows.values():
-        json.loads(record)
-        assert b"sk-secret" not in record
+    client = client_for(sandbox, postprocess=lambda reply: Response("m", content=reply.content))
+    assert [reply.completion for reply in client.map(list("abc"))] == list("abc")
+
+
+def test_rows_that_wait_for_the_same_request_time_out_with_it(store: DictStore) -> None:
+    with Sandbox() as sandbox:
+        sandbox.script([Fault("black_hole", times=9)])
+        replies = client_for(sandbox, cache=store).map(["same"] * 6, timeout=0.5)
+        assert all(isinstance(reply.error, DeadlineExceededError) for reply in replies)
+        assert sandbox.requests == 1
+
+
+def test_what_the_server_refuses_once_is_not_queued_for(store: DictStore) -> None:
+    with Sandbox(delay=0.05) as sandbox:
+        sandbox.script([Fault("400", times=20)])
+        replies = client_for(sandbox, cache=store).map(["same"] * 20)
+        assert sandbox.requests == 20
+    assert all(reply.is_error for reply in replies)
 
 
 # Single flight

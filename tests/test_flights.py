@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
 
 import pytest
 
@@ -31,13 +32,18 @@ def test_of_many_who_ask_at_once_one_fetches() -> None:
 
     with ThreadPoolExecutor(20) as pool:
         futures = [pool.submit(fetched, flights, fetch) for _ in range(20)]
-        while len(waiters(flights)) < 19:
-            pass
+        wait_for(lambda: len(waiters(flights)) == 19)
         gate.set()
         outcomes = [future.result(10) for future in futures]
     assert len(fetches) == 1
     assert sorted(led for _, led in outcomes) == [False] * 19 + [True]
     assert {answer for answer, _ in outcomes} == {"answer"}
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    give_up = monotonic() + 20
+    while not true():
+        assert monotonic() < give_up
 
 
 def waiters(flights: Flights[str]) -> list[object]:
@@ -61,11 +67,9 @@ def test_a_failure_belongs_to_who_fetched_and_the_next_takes_over() -> None:
 
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(fetched, flights, failing)
-        while not flights._flights:
-            pass
+        wait_for(lambda: bool(flights._flights))
         others = [pool.submit(fetched, flights, lambda: "answer") for _ in range(4)]
-        while len(waiters(flights)) < 4:
-            pass
+        wait_for(lambda: len(waiters(flights)) == 4)
         gate.set()
         assert isinstance(first.exception(10), ValueError)
         outcomes = [future.result(10) for future in others]
@@ -81,13 +85,11 @@ def test_waiting_ends_with_the_own_deadline_or_cancellation(ended: str) -> None:
     deadline = monotonic() + 0.05 if ended == "deadline" else NEVER
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(fetched, flights, lambda: str(gate.wait(10)))
-        while not flights._flights:
-            pass
+        wait_for(lambda: bool(flights._flights))
         second = pool.submit(
             fetched, flights, lambda: "never", deadline=deadline, cancellation=cancellation
         )
-        while not waiters(flights):
-            pass
+        wait_for(lambda: bool(waiters(flights)))
         if ended == "cancelled":
             cancellation.cancel()
         wanted = CallCancelledError if ended == "cancelled" else DeadlineExceededError

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..values.errors import BudgetExceeded, DeadlineExceededError
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
+
+
+class Purse:
+    """What one call has set aside, `amount`, and what it `spent` of it so far."""
+
+    __slots__ = ("amount", "spent")
+
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+        self.spent = 0.0
 
 
 class Budget:
@@ -27,8 +39,7 @@ class Budget:
         self._parent = parent
         self._clock = clock
         self._spent = 0.0
-        self._reserved = 0.0
-        self._outstanding = 0
+        self._reserved: dict[Purse, float] = {}
         self._factor = 1.0
         self._alarms: list[threading.Lock] = []
         self._lock = threading.Lock()
@@ -38,60 +49,54 @@ class Budget:
         """What was settled so far."""
         return self._spent
 
-    def reserve(self, ceiling: float, *, deadline: float, cancellation: Cancellation) -> float:
-        """Set aside what a call with that `ceiling` can cost; gives the amount, for `settle`.
-
-        Raises `BudgetExceeded`, and what waiting raises.
+    @contextmanager
+    def reserved(
+        self, ceiling: float, deadline: float, cancellation: Cancellation
+    ) -> Iterator[Purse]:
+        """Set aside what a call with that `ceiling` can cost; at the end, settle for what its purse
+        says was spent. Raises `BudgetExceeded`, and what waiting raises.
         """
-        amount = ceiling * self._worst()
-        self._reserve(amount, deadline, cancellation)
-        return amount
-
-    def learn(self, ceiling: float, spent: float) -> None:
-        """A call with that `ceiling` cost `spent`."""
-        if ceiling and spent > ceiling:
-            self._factor = max(self._factor, spent / ceiling)
-            if self._parent is not None:
-                self._parent.learn(ceiling, spent)
+        purse = Purse(ceiling * self._worst())
+        try:
+            self._reserve(purse, deadline, cancellation)
+            yield purse
+        finally:
+            self._settle(purse)
+            if ceiling and purse.spent > ceiling:
+                self._learn(purse.spent / ceiling)
 
     def charge(self, spent: float) -> None:
         """Count what was spent before this budget began."""
         with self._lock:
             self._spent += spent
 
-    def settle(self, amount: float, spent: float) -> None:
-        """Replace the reserved `amount` by what was `spent`."""
-        self._settle(amount, spent)
-        if self._parent is not None:
-            self._parent.settle(amount, spent)
-
     def _worst(self) -> float:
         return self._factor if self._parent is None else max(self._factor, self._parent._worst())
 
-    def _reserve(self, amount: float, deadline: float, cancellation: Cancellation) -> None:
+    def _learn(self, factor: float) -> None:
+        self._factor = max(self._factor, factor)
+        if self._parent is not None:
+            self._parent._learn(factor)
+
+    def _reserve(self, purse: Purse, deadline: float, cancellation: Cancellation) -> None:
         while True:
-            alarm = self._try(amount)
+            alarm = self._try(purse)
             if alarm is None:
                 break
             self._wait(alarm, deadline, cancellation)
         if self._parent is not None:
-            try:
-                self._parent._reserve(amount, deadline, cancellation)
-            except BaseException:
-                self._settle(amount, 0.0)
-                raise
+            self._parent._reserve(purse, deadline, cancellation)
 
-    def _try(self, amount: float) -> threading.Lock | None:
+    def _try(self, purse: Purse) -> threading.Lock | None:
         """Reserve, or give an alarm that rings when somebody settles."""
         with self._lock:
-            left = self.limit - self._spent - self._reserved
-            if amount <= left:
-                self._reserved += amount
-                self._outstanding += 1
+            left = self.limit - self._spent - sum(self._reserved.values())
+            if purse.amount <= left:
+                self._reserved[purse] = purse.amount
                 return None
-            if not self._outstanding:
+            if not self._reserved:
                 raise BudgetExceeded(
-                    f"this call may cost up to ${amount:.6f}, and ${max(left, 0):.6f} of "
+                    f"this call may cost up to ${purse.amount:.6f}, and ${max(left, 0):.6f} of "
                     f"max_cost=${self.limit:g} is left (a smaller max_new_tokens needs less)"
                 )
             alarm = threading.Lock()
@@ -99,15 +104,16 @@ class Budget:
             self._alarms.append(alarm)
             return alarm
 
-    def _settle(self, amount: float, spent: float) -> None:
+    def _settle(self, purse: Purse) -> None:
+        """More than once, or without a reservation, it changes nothing."""
         with self._lock:
-            self._spent += spent
-            self._outstanding -= 1
-            # Without the dust of adding up floats once nothing is reserved.
-            self._reserved = self._reserved - amount if self._outstanding else 0.0
+            if self._reserved.pop(purse, None) is not None:
+                self._spent += purse.spent
             alarms, self._alarms = self._alarms, []
         for alarm in alarms:
             _ring(alarm)
+        if self._parent is not None:
+            self._parent._settle(purse)
 
     def _wait(self, alarm: threading.Lock, deadline: float, cancellation: Cancellation) -> None:
         def wake() -> None:

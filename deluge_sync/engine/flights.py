@@ -7,33 +7,38 @@ import threading
 from collections.abc import Hashable
 from typing import Callable, Generic, TypeVar
 
-from ..values.errors import DeadlineExceededError
+from ..values.errors import CallError, DeadlineExceededError
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 
 Result = TypeVar("Result")
 
-ALMOST = 0.95
-"""Who began to wait a moment after the other is not asked to wait all over again."""
-
 
 class _Flight(Generic[Result]):
-    """One fetch, and those who wait for it. `out_of_time` says that it failed by its deadline."""
+    """One fetch, and those who wait for it.
 
-    __slots__ = ("alarms", "out_of_time", "over", "results")
+    `granted_at` is when its time began to count, `refused` says that whoever asks for the same is
+    refused too. It is `over` with one of `results`, or with none when it failed.
+    """
+
+    __slots__ = ("alarms", "granted_at", "over", "refused", "results")
 
     def __init__(self) -> None:
         self.alarms: list[threading.Lock] = []
-        self.out_of_time = False
+        self.granted_at = math.inf
         self.over = False
-        self.results: list[Result] = []  # none, or one
+        self.refused = False
+        self.results: list[Result] = []
 
 
 class Flights(Generic[Result]):
     """The fetches under way in this process, by key.
 
-    A fetch that fails is its leader's own failure: one of those who waited takes over. Each waits
-    under its own deadline and cancellation. The lock guards the table and the flights in it.
+    A fetch that fails is its leader's own failure: one of those who waited takes over. Where the
+    server has refused it, they go on at once and each alone: nobody would be any luckier. Each
+    waits under its own cancellation and deadline; without one, its time begins with the leader's.
+
+    The lock guards the table and the flights in it.
     """
 
     def __init__(self, *, clock: Clock = monotonic) -> None:
@@ -52,48 +57,64 @@ class Flights(Generic[Result]):
     ) -> tuple[Result, bool]:
         """What `fetch` gives, run here or by another thread that was first; whether here.
 
-        Who has waited `patience` seconds for one whose time was up does not begin anew. Raises
-        what `fetch` raises when it runs here, `DeadlineExceededError` and `CallCancelledError`.
+        Nobody waits for more than `patience` seconds after the leader's time began. Raises what
+        `fetch` raises when it runs here, `DeadlineExceededError` and `CallCancelledError`.
         """
-        began = self._clock()
         while True:
-            with self._lock:
-                flight = self._flights.get(key)
-                leads = flight is None
-                if flight is None:
-                    flight = self._flights[key] = _Flight()
-            if leads:
-                return self._lead(key, flight, fetch), True
-            self._wait(flight, deadline, cancellation)
+            mine: _Flight[Result] = _Flight()
+            try:
+                with self._lock:
+                    flight = self._flights.setdefault(key, mine)
+                if flight is mine:
+                    return self._lead(mine, fetch), True
+            finally:  # whatever interrupts: nobody waits for a flight that has no leader
+                if self._flights.get(key) is mine:
+                    self._land(key, mine)
+            self._wait(flight, deadline, patience, cancellation)
             if flight.results:
                 return flight.results[0], False
-            if flight.out_of_time and self._clock() - began >= patience * ALMOST:
-                raise DeadlineExceededError(
-                    "the call's time was up, as was that of the same request it waited for"
-                )
+            if flight.refused:
+                return fetch(), True
 
-    def _lead(self, key: Hashable, flight: _Flight[Result], fetch: Callable[[], Result]) -> Result:
+    def granted(self, key: Hashable) -> None:
+        """The leader's time begins to count now, if it did not before."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None or flight.granted_at < math.inf:
+                return
+            flight.granted_at = self._clock()
+            alarms = tuple(flight.alarms)
+        for alarm in alarms:
+            _ring(alarm)
+
+    def _lead(self, flight: _Flight[Result], fetch: Callable[[], Result]) -> Result:
         try:
             result = fetch()
-            flight.results.append(result)
-            return result
-        except DeadlineExceededError:
-            flight.out_of_time = True
+        except CallError as error:
+            flight.refused = error.status is not None and not error.retryable
             raise
-        finally:
-            with self._lock:
-                del self._flights[key]
-                flight.over = True
-                alarms = flight.alarms
-            for alarm in alarms:
-                _ring(alarm)
+        flight.results.append(result)
+        return result
 
-    def _wait(self, flight: _Flight[Result], deadline: float, cancellation: Cancellation) -> None:
+    def _land(self, key: Hashable, flight: _Flight[Result]) -> None:
+        with self._lock:
+            self._flights.pop(key, None)
+            flight.over = True
+            alarms = flight.alarms
+        for alarm in alarms:
+            _ring(alarm)
+
+    def _wait(
+        self,
+        flight: _Flight[Result],
+        deadline: float,
+        patience: float,
+        cancellation: Cancellation,
+    ) -> None:
+        """Wait until the flight is over; raises where the time was up before that."""
         alarm = threading.Lock()
         alarm.acquire()
         with self._lock:
-            if flight.over:
-                return
             flight.alarms.append(alarm)
 
         def wake() -> None:
@@ -101,13 +122,15 @@ class Flights(Generic[Result]):
 
         cancellation.add(wake)
         try:
-            while not flight.over:
+            while not flight.results:
                 cancellation.check()
-                left = deadline - self._clock()
+                left = min(deadline, flight.granted_at + patience) - self._clock()
                 if left <= 0:
                     raise DeadlineExceededError(
                         "the call's time was up while it waited for the answer to the same request"
                     )
+                if flight.over:
+                    return
                 alarm.acquire(timeout=min(left, threading.TIMEOUT_MAX))
         finally:
             cancellation.discard(wake)

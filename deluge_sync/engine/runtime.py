@@ -11,7 +11,8 @@ import atexit
 import concurrent.futures.thread  # noqa: F401  (registers its own exit step: ours must come after)
 import os
 import threading
-from collections.abc import Hashable
+import weakref
+from collections.abc import Hashable, MutableMapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from .cancellation import Cancellation
@@ -37,7 +38,7 @@ class Runtime:
         self.cancellation = Cancellation()
         self._lanes: dict[Hashable, Lane] = {}
         self._transports: dict[Hashable, Transport] = {}
-        self._flights: dict[Hashable, Flights[Any]] = {}
+        self._flights: MutableMapping[Hashable, Flights[Any]] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
     def lane(self, key: Hashable, make: Callable[[], Lane]) -> Lane:
@@ -49,7 +50,7 @@ class Runtime:
         return self._shared(self._transports, key, make)
 
     def flights(self, key: Hashable) -> Flights[Any]:
-        """What is under way to that place, whoever asks."""
+        """What is under way to that place, whoever asks; known as long as somebody holds it."""
         return self._shared(self._flights, key, Flights)
 
     def close(self) -> None:
@@ -58,12 +59,13 @@ class Runtime:
             transport.close()
 
     def _shared(
-        self, table: dict[Hashable, Resource], key: Hashable, make: Callable[[], Resource]
+        self, table: MutableMapping[Hashable, Resource], key: Hashable, make: Callable[[], Resource]
     ) -> Resource:
         with self._lock:
-            if key not in table:
-                table[key] = make()
-            return table[key]
+            resource = table.get(key)
+            if resource is None:
+                resource = table[key] = make()
+            return resource
 
 
 _runtimes: dict[int, Runtime] = {}

@@ -81,14 +81,25 @@ class Batches(Generic[Item]):
             if self._busy or not self._line:
                 return
             self._busy = True
-        # Once the main thread is over the interpreter may be past joining its threads.
-        if not threading.main_thread().is_alive():
-            self._work(delay=0.0)
-            return
         try:
-            threading.Thread(target=self._work, args=(self._delay,), name=self._name).start()
-        except RuntimeError:  # the interpreter is ending, or the system is out of threads
-            self._work(delay=0.0)
+            # Once the main thread is over the interpreter may be past joining its threads.
+            if threading.main_thread().is_alive() and self._start_thread():
+                return
+        except BaseException:  # Ctrl-C: there may be no thread
+            self._end()
+            raise
+        self._work(delay=0.0)
+
+    def _start_thread(self) -> bool:
+        """Whether there is a thread to work; not where the system is out of them, or at the end."""
+        worker = threading.Thread(
+            target=self._work, args=(self._delay,), name=self._name, daemon=False
+        )
+        try:
+            worker.start()
+        except RuntimeError:
+            return False
+        return True
 
     def _work(self, delay: float) -> None:
         try:
@@ -98,11 +109,14 @@ class Batches(Generic[Item]):
                 if items:
                     self._handle(items)
         finally:  # after Ctrl-C, where who adds is who handles, the next one goes on
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._end()
         if self._line:
             self._begin()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
 
     def _wait(self, delay: float) -> None:
         if delay:

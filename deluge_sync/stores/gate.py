@@ -21,17 +21,20 @@ class Gate:
     @contextmanager
     def inside(self, seconds: float) -> Iterator[None]:
         """Be inside; raises `TimeoutError` if the gate stays shut that long."""
-        with self._changed:
-            if self._shut and not self._changed.wait_for(lambda: not self._shut, timeout=seconds):
-                raise TimeoutError("it is being closed")
-            self._inside += 1
+        inside = False
         try:
+            with self._changed:
+                if not self._changed.wait_for(lambda: not self._shut, timeout=seconds):
+                    raise TimeoutError("it is being closed")
+                self._inside += 1
+                inside = True
             yield
         finally:
-            with self._changed:
-                self._inside -= 1
-                if self._shut:
-                    self._changed.notify_all()
+            if inside:
+                with self._changed:
+                    self._inside -= 1
+                    if self._shut:
+                        self._changed.notify_all()
 
     def shut(self, seconds: float) -> bool:
         """Let nobody in any more; whether all were out within that time."""

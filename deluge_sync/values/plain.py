@@ -84,6 +84,8 @@ def _part_to_plain(part: Part) -> Any:
 def _part_from_plain(value: Any) -> Part:
     if type(value) is str:
         return Text(value)
+    if not isinstance(value, Mapping):
+        raise MalformedError("not a part of a message")
     fields = dict(value)
     make = _KINDS.get(fields.pop("type", ""))
     if make is None:
