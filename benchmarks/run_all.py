@@ -24,6 +24,8 @@ SCRIPTS = (
     "limiter",
     "faults",
     "deadlines",
+    "cache_hits",
+    "store_puts",
 )
 
 

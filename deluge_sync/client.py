@@ -490,17 +490,26 @@ class Client:
             answers=workers.routes.answers,
             lookups=LOOKUPS if is_sequence else 1,
             budget=None if options.budget is here.budget else options.budget,
-            journal=None
-            if journal is None
-            else JournalFile(
-                Journal.of(journal),
-                models=[model.name for model in self._models],
-                params=self._sent(params, options),
-                prompts=prompts if is_sequence else (),  # type: ignore[arg-type]
-            ),
+            journal=self._journal_file(journal, prompts, params, options),
         )
         here.last_run = run
         return run
+
+    def _journal_file(
+        self,
+        journal: str | os.PathLike[str] | Journal | None,
+        prompts: Iterable[Any],
+        params: SamplingParams,
+        options: Options,
+    ) -> JournalFile | None:
+        if journal is None:
+            return None
+        return JournalFile(
+            Journal.of(journal),
+            models=[model.name for model in self._models],
+            params=self._sent(params, options),
+            prompts=prompts if isinstance(prompts, Sequence) else (),
+        )
 
     def _sent(self, params: SamplingParams, options: Options) -> Mapping[str, Any]:
         """What a journal must not mix: all that decides an answer beside model and prompt."""

@@ -277,6 +277,7 @@ class JournalFile:
             if place.row is None:
                 continue
             index = place.row["index"]
+            self.spent += _cost(place.row)
             if place.row["error"] is not None:
                 self._finished.forget(index)
                 continue
@@ -286,7 +287,6 @@ class JournalFile:
             if origin.params != self._origin.params:
                 changed["params"] = ""
             self._finished.note(index, place.offset, origin.prompt)
-            self.spent += place.row.get("cost") or 0.0
         self._refuse_other(changed)
         return torn
 
@@ -498,6 +498,11 @@ def _check_row(row: Mapping[str, Any]) -> None:
         raise MalformedError("`error` is neither null nor a text")
     if error is None:
         response_of(row, None)
+
+
+def _cost(row: Mapping[str, Any]) -> float:
+    cost = row.get("cost")
+    return cost if isinstance(cost, (int, float)) and cost > 0 else 0.0
 
 
 def _relax(rules: Sequence[str]) -> str:

@@ -10,6 +10,9 @@ from .values.errors import DelugeWarning
 
 logger = logging.getLogger(__name__)
 
+MOST = 1_000
+"""Messages told; some hold numbers, and a process may live long."""
+
 _told: set[str] = set()
 
 
@@ -19,7 +22,7 @@ def warn_once(message: str) -> None:
     Where the user has made warnings errors it is logged instead: the call that happened to find it
     out is not at fault.
     """
-    if message in _told:
+    if message in _told or len(_told) >= MOST:
         return
     _told.add(message)
     try:

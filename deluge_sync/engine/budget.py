@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..values.errors import BudgetExceeded, DeadlineExceededError
+from .alarm import Alarm
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 
@@ -29,7 +30,7 @@ class Budget:
     when nobody is left who could. `parent` is another cap that every draw must fit too. Where a
     call turns out to cost more than it can, more is set aside from then on, in proportion.
 
-    The lock guards the sums and the alarms.
+    The lock guards the sums, the factor and the alarms.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Budget:
         self._spent = 0.0
         self._reserved: dict[Purse, float] = {}
         self._factor = 1.0
-        self._alarms: list[threading.Lock] = []
+        self._alarms: list[Alarm] = []
         self._lock = threading.Lock()
 
     @property
@@ -74,7 +75,8 @@ class Budget:
         return self._factor if self._parent is None else max(self._factor, self._parent._worst())
 
     def _learn(self, factor: float) -> None:
-        self._factor = max(self._factor, factor)
+        with self._lock:
+            self._factor = max(self._factor, factor)
         if self._parent is not None:
             self._parent._learn(factor)
 
@@ -87,7 +89,7 @@ class Budget:
         if self._parent is not None:
             self._parent._reserve(purse, deadline, cancellation)
 
-    def _try(self, purse: Purse) -> threading.Lock | None:
+    def _try(self, purse: Purse) -> Alarm | None:
         """Reserve, or give an alarm that rings when somebody settles."""
         with self._lock:
             left = self.limit - self._spent - sum(self._reserved.values())
@@ -99,8 +101,7 @@ class Budget:
                     f"this call may cost up to ${purse.amount:.6f}, and ${max(left, 0):.6f} of "
                     f"max_cost=${self.limit:g} is left (a smaller max_new_tokens needs less)"
                 )
-            alarm = threading.Lock()
-            alarm.acquire()
+            alarm = Alarm()
             self._alarms.append(alarm)
             return alarm
 
@@ -111,26 +112,15 @@ class Budget:
                 self._spent += purse.spent
             alarms, self._alarms = self._alarms, []
         for alarm in alarms:
-            _ring(alarm)
+            alarm.ring()
         if self._parent is not None:
             self._parent._settle(purse)
 
-    def _wait(self, alarm: threading.Lock, deadline: float, cancellation: Cancellation) -> None:
-        def wake() -> None:
-            _ring(alarm)
-
-        cancellation.add(wake)
+    def _wait(self, alarm: Alarm, deadline: float, cancellation: Cancellation) -> None:
+        cancellation.add(alarm.ring)
         try:
-            left = deadline - self._clock()
-            if left <= 0 or not alarm.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+            if not alarm.wait(deadline - self._clock()):
                 raise DeadlineExceededError("the call's time was up while it waited for max_cost")
             cancellation.check()
         finally:
-            cancellation.discard(wake)
-
-
-def _ring(alarm: threading.Lock) -> None:
-    try:
-        alarm.release()
-    except RuntimeError:  # it rings already
-        pass
+            cancellation.discard(alarm.ring)

@@ -7,6 +7,7 @@ import weakref
 from typing import Callable
 
 from ..values.errors import CallCancelledError
+from .alarm import Alarm
 
 Interrupter = Callable[[], object]
 
@@ -65,13 +66,12 @@ class Cancellation:
     def sleep(self, seconds: float) -> None:
         """Sleep, or raise `CallCancelledError` as soon as cancelled."""
         if seconds > 0 and not self.cancelled:
-            alarm = threading.Lock()
-            alarm.acquire()
-            self.add(alarm.release)
+            alarm = Alarm()
+            self.add(alarm.ring)
             try:
-                alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+                alarm.wait(seconds)
             finally:
-                self.discard(alarm.release)
+                self.discard(alarm.ring)
         self.check()
 
     def _adopt(self, child: Cancellation) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Callable, Generic, TypeVar
 
 from ..values.errors import CallError, DeadlineExceededError
+from .alarm import Alarm
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 
@@ -24,7 +25,7 @@ class _Flight(Generic[Result]):
     __slots__ = ("alarms", "granted_at", "over", "refused", "results")
 
     def __init__(self) -> None:
-        self.alarms: list[threading.Lock] = []
+        self.alarms: list[Alarm] = []
         self.granted_at = math.inf
         self.over = False
         self.refused = False
@@ -85,7 +86,7 @@ class Flights(Generic[Result]):
             flight.granted_at = self._clock()
             alarms = tuple(flight.alarms)
         for alarm in alarms:
-            _ring(alarm)
+            alarm.ring()
 
     def _lead(self, flight: _Flight[Result], fetch: Callable[[], Result]) -> Result:
         try:
@@ -102,7 +103,7 @@ class Flights(Generic[Result]):
             flight.over = True
             alarms = flight.alarms
         for alarm in alarms:
-            _ring(alarm)
+            alarm.ring()
 
     def _wait(
         self,
@@ -112,15 +113,10 @@ class Flights(Generic[Result]):
         cancellation: Cancellation,
     ) -> None:
         """Wait until the flight is over; raises where the time was up before that."""
-        alarm = threading.Lock()
-        alarm.acquire()
+        alarm = Alarm()
         with self._lock:
             flight.alarms.append(alarm)
-
-        def wake() -> None:
-            _ring(alarm)
-
-        cancellation.add(wake)
+        cancellation.add(alarm.ring)
         try:
             while not flight.results:
                 cancellation.check()
@@ -131,13 +127,6 @@ class Flights(Generic[Result]):
                     )
                 if flight.over:
                     return
-                alarm.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+                alarm.wait(left)
         finally:
-            cancellation.discard(wake)
-
-
-def _ring(alarm: threading.Lock) -> None:
-    try:
-        alarm.release()
-    except RuntimeError:  # it rings already
-        pass
+            cancellation.discard(alarm.ring)

@@ -11,6 +11,7 @@ from typing import Callable
 
 from ..values.errors import DeadlineExceededError
 from ..values.wire import LimitHint
+from .alarm import Alarm
 from .bucket import BIN, Bucket
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
@@ -48,23 +49,13 @@ class Reservation:
 class _Waiter:
     """A call in the queue. `due` is when the head of the queue will next look for itself."""
 
-    __slots__ = ("_alarm", "due", "reservation", "weights")
+    __slots__ = ("alarm", "due", "reservation", "weights")
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.reservation: Reservation | None = None
         self.due = math.inf
-        self._alarm = threading.Lock()
-        self._alarm.acquire()
-
-    def sleep(self, seconds: float) -> None:
-        self._alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
-
-    def wake(self) -> None:
-        try:
-            self._alarm.release()
-        except RuntimeError:  # awake already
-            pass
+        self.alarm = Alarm()
 
 
 class Lane:
@@ -148,7 +139,7 @@ class Lane:
                 self._budget.earn()
             woken = self._advance(now) if self._queue else ()
         for waiter in woken:
-            waiter.wake()
+            waiter.alarm.ring()
 
     def may_retry(self) -> bool:
         """Whether the lane's retry budget allows one more retry; takes it from the budget."""
@@ -187,7 +178,7 @@ class Lane:
                     bucket.change(min(self._given[name], self._told.get(name, math.inf)), now)
             woken = self._advance(now)
         for waiter in woken:
-            waiter.wake()
+            waiter.alarm.ring()
 
     @property
     def limits(self) -> dict[str, float | None]:
@@ -219,7 +210,7 @@ class Lane:
             return max(waits, key=waits.__getitem__) if any(waits.values()) else ""
 
     def _wait(self, waiter: _Waiter, deadline: float, cancellation: Cancellation) -> Reservation:
-        cancellation.add(waiter.wake)
+        cancellation.add(waiter.alarm.ring)
         try:
             while True:
                 with self._lock:
@@ -228,17 +219,17 @@ class Lane:
                     due, paused_until = waiter.due, self._paused_until
                 for other in woken:
                     if other is not waiter:
-                        other.wake()
+                        other.alarm.ring()
                 if waiter.reservation is not None:
                     return waiter.reservation
                 cancellation.check()
                 _check_deadline(now, deadline, paused_until, self.name)
-                waiter.sleep(max(min(due, deadline) - now, 0.0))
+                waiter.alarm.wait(min(due, deadline) - now)
         except BaseException:
             self._leave(waiter)
             raise
         finally:
-            cancellation.discard(waiter.wake)
+            cancellation.discard(waiter.alarm.ring)
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
@@ -248,7 +239,7 @@ class Lane:
             else:  # granted between the last look and now: nobody will use it
                 woken = self._release_unused(waiter.reservation)
         for other in woken:
-            other.wake()
+            other.alarm.ring()
 
     def _release_unused(self, reservation: Reservation) -> list[_Waiter]:
         self._in_flight -= 1
@@ -260,7 +251,7 @@ class Lane:
         with self._lock:
             woken = self._release_unused(reservation)
         for other in woken:
-            other.wake()
+            other.alarm.ring()
 
     def _advance(self, now: float) -> list[_Waiter]:
         """Grant from the head as long as weights are free; gives those to be woken."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Callable, Generic, TypeVar
+
+from .alarm import Alarm
 
 Result = TypeVar("Result")
 
@@ -17,26 +18,25 @@ class Inbox(Generic[Result]):
     """Results put by many workers and taken, many at once, by one caller.
 
     The caller says how many it waits for, so that it is not woken for each one. Appends and lengths
-    of a deque are atomic; the lock `_alarm` guards nothing, it is the caller's alarm clock.
+    of a deque are atomic.
     """
 
     def __init__(self) -> None:
         self._results: deque[Result] = deque()
         self._wanted = 1
-        self._alarm = threading.Lock()
-        self._alarm.acquire()
+        self._alarm = Alarm()
 
     def put(self, result: Result) -> None:
         """Called by a worker."""
         self._results.append(result)
         if len(self._results) >= self._wanted:
-            self._ring()
+            self._alarm.ring()
 
     def take(self, wanted: int) -> list[Result]:
         """All there is, as soon as `wanted` are there or `TICK` seconds have passed."""
         self._wanted = wanted
         if len(self._results) < wanted:
-            self._alarm.acquire(timeout=TICK)
+            self._alarm.wait(TICK)
         return self._drain()
 
     def __bool__(self) -> bool:
@@ -44,12 +44,6 @@ class Inbox(Generic[Result]):
 
     def _drain(self) -> list[Result]:
         return [self._results.popleft() for _ in range(len(self._results))]
-
-    def _ring(self) -> None:
-        try:
-            self._alarm.release()
-        except RuntimeError:  # it rings already
-            pass
 
 
 class Window(Generic[Result]):

@@ -91,11 +91,11 @@ class LockFile:
         the locks on the old one.
         """
         with self._lock:
-            if self._file is None or identity(os.path.join(self._folder, NAME)) == _of(self._file):
-                return
-            if not self._claims:
-                os.close(self._file)
-            self._file = None  # with claims it stays open: they are given back there
+            path = os.path.join(self._folder, NAME)
+            if self._file is not None and identity(path) != _of(self._file):
+                if not self._claims:
+                    os.close(self._file)
+                self._file = None  # with claims it stays open: they are freed there at the end
         self._give_back()
 
     def close(self) -> None:
