@@ -100,11 +100,16 @@ def wire(request: Request, model: Model) -> HttpRequest:
     st.lists(requests, min_size=2, max_size=2),
     st.lists(st.sampled_from(MODELS), min_size=2, max_size=2),
 )
-def test_two_requests_share_a_key_only_if_the_same_bytes_would_be_sent(
+def test_two_requests_share_a_key_only_if_the_same_would_be_sent(
     pair: list[Request], models: list[Model]
 ) -> None:
     first, second = (wire(request, model) for request, model in zip(pair, models))
-    assert (SPACE.key(first) == SPACE.key(second)) == (first == second)
+    same = _without_order_of_headers(first) == _without_order_of_headers(second)
+    assert (SPACE.key(first) == SPACE.key(second)) == same
+
+
+def _without_order_of_headers(request: HttpRequest) -> HttpRequest:
+    return request._replace(headers=tuple(sorted(request.headers)))
 
 
 def _set(path: str, value: Any) -> Callable[[Request], Request]:
