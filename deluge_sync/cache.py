@@ -45,6 +45,7 @@ LONGEST_WAIT = 900.0
 One that is stopped, not dead, keeps its claim for ever."""
 
 _readable = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_read = json.JSONDecoder().raw_decode
 
 FIRST_LOOK, SLOWEST_LOOK = 0.005, 0.1
 """Seconds between looks whether that process is done."""
@@ -285,9 +286,12 @@ def _record(answer: Answer) -> bytes:
 
 def _answer(record: bytes) -> Answer:
     try:
-        value = json.loads(str(record, "utf-8"))
+        text = str(record, "utf-8")
+        value, end = _read(text)
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not JSON ({error})") from None
+    if end != len(text):
+        raise MalformedError("not JSON (it goes on after its end)")
     if type(value) is not dict or value.get("version") != RECORD_VERSION:
         raise MalformedError("of another version")
     answer = answer_from_plain(value.get("answer"))

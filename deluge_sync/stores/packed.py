@@ -20,8 +20,8 @@ def pack(value: bytes) -> bytes:
 def unpack(mode: object, filename: object, data: object, most: int) -> bytes:
     """The value of a row, of at most `most` bytes.
 
-    Raises `UnsoundError` for all that `pack` did not make. Nothing is unpickled, no file is
-    opened, and no more than `most` bytes are ever made of it.
+    Raises `UnsoundError` for all that `pack` did not make. Nothing is unpickled and no file is
+    opened.
     """
     if mode != MODE_RAW:
         raise UnsoundError("of a kind that would run code or read files")
@@ -29,6 +29,11 @@ def unpack(mode: object, filename: object, data: object, most: int) -> bytes:
         raise UnsoundError("names a file")
     if type(data) is not bytes:
         raise UnsoundError("holds no bytes, or too many")
+    return unpack_data(data, most)
+
+
+def unpack_data(data: bytes, most: int) -> bytes:
+    """The value that `pack` made these bytes of; no more than `most` of it are ever made."""
     unpacking = zlib.decompressobj()
     try:
         value = unpacking.decompress(data, most + 1)

@@ -6,11 +6,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .packed import UnsoundError, unpack
+from .packed import UnsoundError, unpack, unpack_data
 
 CHUNK = 500
 """Keys or rows of one statement."""
 
+SOUND = """
+    raw IS 1 AND mode IS 1 AND filename IS NULL
+    AND (expire_time IS NULL OR typeof(expire_time) IN ('real', 'integer') AND expire_time > ?)
+    AND typeof(value) = 'blob' AND length(value) <= ?
+"""
 # What could be large, or of a type that is not ours, is not even read.
 COLUMNS = """
     raw IS 1,
@@ -69,16 +74,34 @@ class Verification:
 def select(connection: sqlite3.Connection, keys: Sequence[str], *, most: int, now: float) -> Found:
     """The values there are of at most `CHUNK` keys; one bad row costs no other key its value."""
     found = Found()
-    query = f"SELECT key, {COLUMNS} FROM Cache WHERE key IN ({','.join('?' * len(keys))})"
-    for key, *row in connection.execute(query, (most, *keys)):
+    query = (
+        f"SELECT key, CASE WHEN {SOUND} THEN value END FROM Cache"
+        f" WHERE key IN ({','.join('?' * len(keys))})"
+    )
+    odd = []
+    for key, data in connection.execute(query, (now, most, *keys)).fetchall():
         try:
-            value = _value(row, most, now)
+            if data is None:
+                odd.append(key.decode())
+            else:
+                found.values[key.decode()] = unpack_data(data, most)
         except UnsoundError as error:
             found.faults.add(str(error))
-            continue
-        if value is not None:
-            found.values[key.decode()] = value
+    if odd:
+        found.faults.update(_faults(connection, odd, most, now))
     return found
+
+
+def _faults(
+    connection: sqlite3.Connection, keys: Sequence[str], most: int, now: float
+) -> Iterator[str]:
+    """What is wrong with the rows of these keys; nothing where their time is over."""
+    query = f"SELECT {COLUMNS} FROM Cache WHERE key IN ({','.join('?' * len(keys))})"
+    for row in connection.execute(query, (most, *keys)).fetchall():
+        try:
+            _value(row, most, now)
+        except UnsoundError as error:
+            yield str(error)
 
 
 def _value(row: Sequence[object], most: int, now: float) -> bytes | None:

@@ -58,12 +58,12 @@ def answer_from_plain(value: Any) -> Answer:
 
 def usage_from_plain(value: Any) -> Usage:
     """Usage from its numbers in order, or by name; what was not written yet then is 0."""
-    numbers = value.values() if isinstance(value, Mapping) else value
+    named = isinstance(value, dict)
     try:
-        for number in numbers:
-            if type(number) is not int or number < 0:
-                raise MalformedError("not a usage: a count of tokens is not a count")
-        return Usage(**value) if isinstance(value, Mapping) else Usage(*value)
+        numbers = list(value.values() if named else value)
+        if numbers and (set(map(type, numbers)) != {int} or min(numbers) < 0):
+            raise MalformedError("not a usage: a count of tokens is not a count")
+        return Usage(**value) if named else Usage(*numbers)
     except TypeError as error:
         raise MalformedError(f"not a usage: {error}") from None
 
