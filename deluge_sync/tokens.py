@@ -243,7 +243,9 @@ def _text(part: Part) -> str:
         return part.text
     if isinstance(part, ToolResult):
         return part.content
-    return f"{part.name} {json.dumps(dict(part.arguments), ensure_ascii=False)}"
+    if isinstance(part, ToolCall):
+        return f"{part.name} {json.dumps(dict(part.arguments), ensure_ascii=False)}"
+    return ""
 
 
 def _around(conversation: Conversation) -> int:

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..values.deltas import Delta
 from ..values.model import Model
 from ..values.request import Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
+from .sse import ServerEvent
+
+
+class Fold(Protocol):
+    """The events of one stream, folded into deltas as they come and into the answer at the end."""
+
+    done: bool
+    """Whether the vendor's sign for the end has come: nothing after it matters."""
+
+    def feed(self, event: ServerEvent) -> list[Delta]:
+        """What `event` adds. An error in it is raised as the `CallError` that fits, what cannot be
+        read as a `DecodeError`; events of unknown kinds are passed over.
+        """
+
+    def answer(self) -> Answer:
+        """The whole answer, as `decode` would give it.
+
+        Where the vendor's sign for the end, or the reason it gives for it, has not come, this is a
+        `ConnectionFailedError`: a part is never passed off as an answer.
+        """
 
 
 class Adapter(Protocol):
@@ -21,10 +42,10 @@ class Adapter(Protocol):
     UNSUPPORTED: frozenset[str]
 
     def encode(self, request: Request, model: Model) -> HttpRequest:
-        """The non-streaming call for `request`, complete but for its secrets.
+        """The call for `request`, complete but for its secrets.
 
         The same request gives the same bytes. A prompt this vendor has no form for is a
-        `PromptError`.
+        `PromptError`, an option it has none for a `ConfigError`, each naming what and why.
         """
 
     def decode(self, response: HttpResponse, model: Model) -> Answer:
@@ -34,6 +55,9 @@ class Adapter(Protocol):
         answer is raised as the `CallError` that fits, with `status`, `code`, `request_id` and
         `retry_after` as far as the response gives them. Nothing else is ever raised.
         """
+
+    def fold(self, head: HttpResponse, model: Model) -> Fold:
+        """The reader of a stream whose head is `head` (its body is empty), of a good status."""
 
     def limits(self, response: HttpResponse) -> tuple[LimitHint, ...]:
         """What the headers say of the account's limits; () where they say nothing."""

@@ -10,6 +10,7 @@ from ..values.errors import (
     AuthError,
     BadRequestError,
     CallError,
+    ConnectionFailedError,
     DecodeError,
     NotFoundError,
     QuotaExhaustedError,
@@ -150,6 +151,14 @@ def failure(response: HttpResponse, model: Model, fault: Fault) -> CallError:
     elif wish == "true" and status not in _NEVER_RETRIED and _may_be_retried(kind):
         error.retryable = True
     return error
+
+
+def cut_off(response: HttpResponse, model: Model) -> ConnectionFailedError:
+    """The error for a stream that ended before its answer did."""
+    return ConnectionFailedError(
+        f"{model.provider.name} ended the stream before the answer was complete",
+        **_facts(response),
+    )
 
 
 def refusal(response: HttpResponse, model: Model, code: str, text: str | None) -> RefusalError:

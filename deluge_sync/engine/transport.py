@@ -30,6 +30,31 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MOST_PLANS = 256
 
 
+class BodyStream(Protocol):
+    """An answer whose body is read as it comes, by one thread.
+
+    `head` has status and headers; its body is empty. The deadline given to `Transport.stream` holds
+    for all of it.
+    """
+
+    head: HttpResponse
+
+    def read(self) -> bytes:
+        """The next piece of the body, decoded, as soon as there is one; b"" at its end.
+
+        Raises what `Transport.send` does: an answer that is cut short is a
+        `ConnectionFailedError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Done: the connection is kept where the body was read to its end, else cut at once.
+
+        More than once is fine.
+        """
+        ...
+
+
 class Transport(Protocol):
     """Sends requests, from many threads at once."""
 
@@ -50,6 +75,22 @@ class Transport(Protocol):
         `DeadlineExceededError` (says in which phase), `CallCancelledError` (by `cancellation` or
         `close`) and `ConfigError` (a URL, header, proxy or CA bundle that cannot be used). Errors
         hold no secrets, nor do their tracebacks.
+        """
+        ...
+
+    def stream(
+        self,
+        request: HttpRequest,
+        *,
+        credentials: tuple[Credential, ...],
+        deadline: float,
+        silence: float,
+        cancellation: Cancellation,
+    ) -> BodyStream:
+        """The same, but return as soon as the head of the answer is there, whatever its status.
+
+        Besides the deadline, no wait for more bytes may take longer than `silence` seconds: that is
+        a `TransientError`. The caller closes what it is given.
         """
         ...
 

@@ -19,7 +19,7 @@ class Question(NamedTuple):
 
     `prompt` is the text of the last user turn; `turns` are (role, text) of all turns but the
     system's, roles in the vendor's words; `input_tokens` counts all text; `body` is the parsed
-    JSON and must not be changed. `wire` is "openai", "anthropic" or "gemini".
+    JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is "openai", "anthropic" or "gemini".
     """
 
     wire: str
@@ -31,6 +31,7 @@ class Question(NamedTuple):
     max_tokens: int | None
     stop: tuple[str, ...]
     body: Mapping[str, Any]
+    stream: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Wire(Protocol):
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:
         """The body of a good answer. `now` is seconds since the epoch."""
 
+    def stream(
+        self, question: Question, finished: Finished, serial: int, now: float
+    ) -> list[bytes]:
+        """The events of a good answer that was asked for as a stream, each as it is sent."""
+
     def count(self, question: Question) -> Body:
         """The body of a token count."""
 

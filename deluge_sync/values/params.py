@@ -19,6 +19,7 @@ class SamplingParams:
 
     `max_new_tokens` counts thinking too. `stop` is up to four strings. `reasoning_effort` and
     `verbosity` are words ("low", "medium", "high", ...); `thinking_budget` is in tokens.
+    `service_tier` is the vendor's word ("flex", "priority", "standard_only", ...).
     """
 
     temperature: float | None = None
@@ -34,6 +35,7 @@ class SamplingParams:
     reasoning_effort: str | None = None
     thinking_budget: int | None = None
     verbosity: str | None = None
+    service_tier: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -66,7 +68,7 @@ class SamplingParams:
 
 
 _WHOLE = frozenset(("max_new_tokens", "seed", "thinking_budget", "top_k", "top_logprobs"))
-_WORDS = frozenset(("reasoning_effort", "verbosity"))
+_WORDS = frozenset(("reasoning_effort", "service_tier", "verbosity"))
 
 
 def _check_type(name: str, value: Any) -> None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Callable
 
 from .errors import PromptError
+from .media import Audio, File, Image, base64_of
 from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
 from .response import Answer, Usage
 
@@ -73,11 +75,15 @@ def _is_text(value: Any) -> bool:
 
 
 def _part_to_plain(part: Part) -> Any:
-    if type(part) is Text:
+    if type(part) is Text and part.phase is None:
         return part.text
     fields = {name: value for name, value in vars(part).items() if value not in (None, False)}
     if isinstance(part, ToolCall):
         fields["arguments"] = dict(part.arguments)
+    elif isinstance(part, (Image, Audio, File)):
+        fields = {name: value for name, value in fields.items() if value}
+        if part.data:
+            fields["data"] = base64_of(part.data)
     return {"type": _NAMES[type(part)], **fields}
 
 
@@ -90,6 +96,8 @@ def _part_from_plain(value: Any) -> Part:
     make = _KINDS.get(fields.pop("type", ""))
     if make is None:
         raise MalformedError("not a part of a message")
+    if make in (Image, Audio, File) and isinstance(fields.get("data"), str):
+        fields["data"] = base64.b64decode(fields["data"])
     for name, field in fields.items():
         wanted = _TYPES.get(name, str)
         if not isinstance(field, wanted):
@@ -102,6 +110,15 @@ _NAMES: dict[type, str] = {
     Thinking: "thinking",
     ToolCall: "tool_call",
     ToolResult: "tool_result",
+    Image: "image",
+    Audio: "audio",
+    File: "file",
 }
 _KINDS: dict[str, Callable[..., Part]] = {name: kind for kind, name in _NAMES.items()}
-_TYPES: dict[str, type] = {"arguments": dict, "redacted": bool, "is_error": bool}
+_TYPES: dict[str, type] = {
+    "arguments": dict,
+    "data": bytes,
+    "fetch": bool,
+    "is_error": bool,
+    "redacted": bool,
+}

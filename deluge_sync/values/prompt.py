@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, Callable, Union
 
+from . import media
 from .errors import PromptError
+from .media import Audio, File, Image, Source
 
 TEXT_TYPES = ("text", "input_text", "output_text")
 ROLES = ("system", "user", "assistant", "tool")
@@ -15,9 +17,12 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Text:
-    """Plain text."""
+    """Plain text. `phase` is OpenAI's word for what an answer's text is ("commentary" or
+    "final_answer"), to be sent back with it.
+    """
 
     text: str
+    phase: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.text) is not str and not isinstance(self.text, str):
@@ -28,13 +33,15 @@ class Text:
 class Thinking:
     """A model's thinking.
 
-    `signature` is the vendor's proof that must go back with it unchanged; `redacted` marks thinking
-    that is sent only as an opaque blob (then `text` is that blob).
+    `signature` is the vendor's proof that must go back with it unchanged (at OpenAI, the encrypted
+    thinking itself, with its `id`); `redacted` marks thinking that is sent only as an opaque blob
+    (then `text` is that blob).
     """
 
     text: str
     signature: str | None = None
     redacted: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class ToolResult:
     is_error: bool = False
 
 
-Part = Union[Text, Thinking, ToolCall, ToolResult]
+Part = Union[Text, Thinking, ToolCall, ToolResult, Image, Audio, File]
+PARTS = (Text, Thinking, ToolCall, ToolResult, Image, Audio, File)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise PromptError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
-        if isinstance(self.parts, (str, Text, Thinking, ToolCall, ToolResult)):
+        if isinstance(self.parts, (str, *PARTS)):
             raise PromptError("a message's parts are a tuple; for a text use Message.user(text)")
 
     @classmethod
@@ -87,6 +95,35 @@ class Message:
     def assistant(cls, text: str) -> Message:
         """An assistant's message."""
         return cls("assistant", (Text(text),))
+
+    def add(self, *parts: Part) -> Message:
+        """With `parts` added."""
+        return Message(self.role, (*self.parts, *parts))
+
+    def add_image(
+        self,
+        source: Source,
+        *,
+        media_type: str = "",
+        detail: str | None = None,
+        fetch: bool = False,
+    ) -> Message:
+        """With a picture: a `pathlib.Path`, bytes, an http(s) URL or a data URL.
+
+        A URL goes to the provider as it is; with `fetch` the client fetches it and sends the bytes.
+        `PromptError` for what is no picture.
+        """
+        return self.add(media.image(source, media_type=media_type, detail=detail, fetch=fetch))
+
+    def add_audio(self, source: Source, *, media_type: str = "", fetch: bool = False) -> Message:
+        """With sound, from the same."""
+        return self.add(media.audio(source, media_type=media_type, fetch=fetch))
+
+    def add_file(
+        self, source: Source, *, media_type: str = "", name: str = "", fetch: bool = False
+    ) -> Message:
+        """With a document (a PDF, a text), from the same."""
+        return self.add(media.file(source, media_type=media_type, name=name, fetch=fetch))
 
     @property
     def text(self) -> str | None:
@@ -222,13 +259,61 @@ def _parts(content: Any, where: str) -> tuple[Part, ...]:
 
 
 def _part(part: Any, where: str) -> Part:
-    if isinstance(part, (Text, Thinking, ToolCall, ToolResult)):
+    if isinstance(part, PARTS):
         return part
-    is_text = isinstance(part, Mapping) and part.get("type", "text") in TEXT_TYPES
-    if is_text and isinstance(part.get("text"), str):
-        return Text(part["text"])
-    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
+    if isinstance(part, Mapping):
+        if kind in TEXT_TYPES and isinstance(part.get("text"), str):
+            return Text(part["text"])
+        try:
+            read = _MEDIA[kind]
+        except (KeyError, TypeError):
+            pass
+        else:
+            return _media_part(read, part, where)
     raise PromptError(f"{where}: a content part of type {kind!r} is not supported")
+
+
+def _media_part(read: Callable[[Mapping[str, Any]], Part], part: Any, where: str) -> Part:
+    try:
+        return read(part)
+    except PromptError as error:
+        raise PromptError(f"{where}: {error.message}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PromptError(f"{where}: a part of type {part['type']!r} lacks {error}") from error
+
+
+def _image_part(part: Mapping[str, Any]) -> Part:
+    held = part["image_url"]
+    if isinstance(held, str):
+        return media.image(held)
+    return media.image(_url(held["url"]), detail=held.get("detail"))
+
+
+def _audio_part(part: Mapping[str, Any]) -> Part:
+    held = part["input_audio"]
+    return media.audio(_url(f"data:audio/{held['format']};base64,{held['data']}"))
+
+
+def _file_part(part: Mapping[str, Any]) -> Part:
+    held = part["file"]
+    if held.get("file_id"):
+        return File(file_id=held["file_id"], name=held.get("filename") or "")
+    return media.file(_url(held["file_data"]), name=held.get("filename") or "")
+
+
+def _url(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise PromptError(f"a URL is a string, not {type(value).__name__}")
+
+
+_MEDIA: dict[str, Callable[[Mapping[str, Any]], Part]] = {
+    "image_url": _image_part,
+    "input_audio": _audio_part,
+    "file": _file_part,
+}
+"""OpenAI's content parts that hold something else than text."""
 
 
 def _tool_call(call: Any, where: str) -> ToolCall:

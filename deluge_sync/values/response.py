@@ -32,12 +32,26 @@ class Usage(NamedTuple):
         return self.input_tokens + self.output_tokens
 
 
+class TokenLogprob(NamedTuple):
+    """One token of an answer and the logarithm of its probability; `top` are the likeliest ones in
+    its place, as (token, logprob).
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
 class Answer(NamedTuple):
     """What an adapter read out of one good HTTP answer.
 
     `finish_reason` is "stop", "length", "tool_calls", "refusal" or "content_filter", or the
     vendor's own word where it is none of these. `error` is set where the answer was paid for but
     is not one (a refusal).
+
+    `pending` is the vendor's word ("queued", "in_progress") where it still works on the answer, of
+    which there is nothing then but its `response_id`. `continuation` is a token to ask for the
+    rest with, where the vendor broke the answer off. `service_tier` is the one that served.
     """
 
     content: Message
@@ -45,6 +59,10 @@ class Answer(NamedTuple):
     finish_reason: Optional[str]
     response_id: Optional[str] = None
     error: Optional[CallError] = None
+    logprobs: Optional[tuple[TokenLogprob, ...]] = None
+    pending: Optional[str] = None
+    continuation: Optional[str] = None
+    service_tier: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,11 @@ class Response:
     attempt, from send to the whole body; `attempts` counts sends; `prompt` is the prompt as it was
     given, `index` its position in its `map`. An answer that was `cached`, or that another call of
     the same request brought, cost 0; its `saved_cost` is what it would have cost.
+
+    `request_id` names the exchange for the vendor's support, `response_id` the answer, where the
+    vendor keeps it. `parsed` is the object that was asked for with `output_schema`; `logprobs` are
+    those of the answer's tokens. A stream that broke off has an `error`, and in `content` what had
+    come until then.
     """
 
     model: str
@@ -70,6 +93,10 @@ class Response:
     cached: bool = False
     saved_cost: float | None = None
     request_id: str | None = None
+    response_id: str | None = None
+    parsed: Any = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    service_tier: str | None = None
 
     @property
     def completion(self) -> str | None:

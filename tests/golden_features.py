@@ -1,0 +1,77 @@
+"""The same requests for every wire format: what `tests/golden/<adapter>/<feature>.json` is of."""
+
+from __future__ import annotations
+
+from deluge_sync import Conversation, Message, SamplingParams, Text, Thinking, ToolCall, ToolResult
+from deluge_sync.values.media import Audio, File, Image
+from deluge_sync.values.request import OutputFormat, PromptCache, Request
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+PDF = b"%PDF-1.7\n"
+WAV = b"RIFF\x04\x00\x00\x00WAVE"
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
+    "required": ["city", "people"],
+    "additionalProperties": False,
+}
+
+HELLO = Conversation().system("Be brief.").user("Say hello.")
+TALK = HELLO.assistant("Hello.").user("And in French?").assistant("Bonjour.").user("In Welsh?")
+
+
+def asking(*parts: object) -> Conversation:
+    """One user message of a text and `parts`."""
+    return Conversation((Message("user", (Text("What is this?"), *parts)),))
+
+
+FEATURES = {
+    "plain": Request(HELLO),
+    "parameters": Request(
+        HELLO,
+        SamplingParams(temperature=0.5, top_p=0.9, max_new_tokens=100, stop=("END",), seed=7),
+    ),
+    "effort": Request(HELLO, SamplingParams(reasoning_effort="high", max_new_tokens=4_000)),
+    "logprobs": Request(HELLO, SamplingParams(logprobs=True, top_logprobs=2)),
+    "service tier": Request(HELLO, SamplingParams(service_tier="flex")),
+    "stream": Request(HELLO, stream=True),
+    "stream with tool calls": Request(HELLO, stream=True),
+    "stream with thinking": Request(HELLO, SamplingParams(reasoning_effort="high"), stream=True),
+    "schema": Request(HELLO, output=OutputFormat(SCHEMA, "place")),
+    "schema, not strict": Request(HELLO, output=OutputFormat(SCHEMA, "place", strict=False)),
+    "json mode": Request(HELLO, output=OutputFormat()),
+    "picture": Request(asking(Image(PNG, media_type="image/png", detail="low"))),
+    "picture by URL": Request(asking(Image(url="https://example.com/cat.png"))),
+    "picture by id": Request(asking(Image(file_id="file-1", media_type="image/png"))),
+    "document": Request(asking(File(PDF, media_type="application/pdf", name="report.pdf"))),
+    "document by URL": Request(
+        asking(File(url="https://example.com/report.pdf", media_type="application/pdf"))
+    ),
+    "document by id": Request(asking(File(file_id="file-2", media_type="application/pdf"))),
+    "text file": Request(asking(File(b"a,b\n", media_type="text/csv", name="table.csv"))),
+    "sound": Request(asking(Audio(WAV, media_type="audio/wav"))),
+    "thinking and tools echoed": Request(
+        Conversation(
+            (
+                Message.user("What is the weather in Bonn?"),
+                Message(
+                    "assistant",
+                    (
+                        Thinking("I should look.", "signature", id="rs_1"),
+                        ToolCall("call_1", "weather", {"city": "Bonn"}, "call signature"),
+                    ),
+                ),
+                Message("tool", (ToolResult("call_1", "Rain", "weather"),)),
+            )
+        )
+    ),
+    "cache: system and tools": Request(HELLO, prompt_cache=PromptCache("system_and_tools")),
+    "cache: last user message": Request(TALK, prompt_cache=PromptCache("last_user_message")),
+    "cache: last three, long": Request(
+        TALK, prompt_cache=PromptCache("last_3_user_messages", ttl="1h")
+    ),
+    "background": Request(HELLO, background=True, completion_window="2h"),
+    "previous response": Request(HELLO, previous_response_id="resp_1"),
+    "continuation": Request(HELLO, continuation="token"),
+}
+"""Where a wire format has no form for one of them it has no file, and `encode` raises."""
