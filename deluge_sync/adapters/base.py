@@ -48,6 +48,13 @@ class Adapter(Protocol):
         `PromptError`, an option it has none for a `ConfigError`, each naming what and why.
         """
 
+    def needs_stream(self, request: Request, model: Model) -> bool:
+        """Whether the vendor gives an answer as long as `request` allows in events only.
+
+        The caller then sends it with `Request.stream` set, reads it through `fold` and gives it
+        back whole.
+        """
+
     def decode(self, response: HttpResponse, model: Model) -> Answer:
         """What `response` says, whatever its status and body.
 

@@ -72,10 +72,10 @@ def misplaced(part: Part, role: str) -> PromptError:
     return PromptError(f"a message of role {role!r} cannot hold a {type(part).__name__}")
 
 
-def load(body: bytes) -> Any:
+def load(body: bytes | str) -> Any:
     """The JSON value in `body`, or a `MalformedError`. Its texts can all be written as UTF-8."""
     try:
-        text = str(body, "utf-8")
+        text = body if isinstance(body, str) else str(body, "utf-8")
         return _parse(text[1:] if text.startswith("\ufeff") else text)
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not JSON ({error})") from None

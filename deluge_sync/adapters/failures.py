@@ -130,11 +130,16 @@ def read_answer(
             raise failure(response, model, fault(body, response.status))
         return answer(body, response, model)
     except MalformedError as error:
-        raise DecodeError(
-            f"{model.provider.name} answered {response.status} with a body that cannot be read: "
-            f"{masked(str(error))}",
-            **_facts(response),
-        ) from None
+        raise unreadable(response, model, error) from None
+
+
+def unreadable(response: HttpResponse, model: Model, error: MalformedError) -> DecodeError:
+    """The error for a body, or an event of a stream, that is not what the API promises."""
+    return DecodeError(
+        f"{model.provider.name} answered {response.status} with a body that cannot be read: "
+        f"{masked(str(error))}",
+        **_facts(response),
+    )
 
 
 def failure(response: HttpResponse, model: Model, fault: Fault) -> CallError:

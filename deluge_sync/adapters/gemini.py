@@ -32,7 +32,7 @@ from .body import (
 from .failures import Fault, read_answer, refusal, request_id, sentence, words
 from .headers import duration
 
-__all__ = ["UNSUPPORTED", "decode", "encode", "limits", "request_id"]
+__all__ = ["UNSUPPORTED", "decode", "encode", "limits", "needs_stream", "request_id"]
 
 UNSUPPORTED: frozenset[str] = frozenset({"verbosity"})
 
@@ -91,6 +91,11 @@ def encode(request: Request, model: Model) -> HttpRequest:
         extra_body=request.extra_body,
         nested="generationConfig",
     )
+
+
+def needs_stream(request: Request, model: Model) -> bool:
+    """Never: see `base.Adapter.needs_stream`."""
+    return False
 
 
 def decode(response: HttpResponse, model: Model) -> Answer:

@@ -35,7 +35,7 @@ from .body import (
 from .failures import Fault, failure, read_answer, refusal, request_id, sentence, words
 from .headers import LimitHeaders, duration, limit_hints
 
-__all__ = ["UNSUPPORTED", "decode", "encode", "limits", "request_id"]
+__all__ = ["UNSUPPORTED", "decode", "encode", "limits", "needs_stream", "request_id"]
 
 UNSUPPORTED: frozenset[str] = frozenset({"top_k", "thinking_budget"})
 
@@ -87,6 +87,11 @@ def encode(request: Request, model: Model) -> HttpRequest:
         request.extra_headers,
         extra_body=request.extra_body,
     )
+
+
+def needs_stream(request: Request, model: Model) -> bool:
+    """Never: see `base.Adapter.needs_stream`."""
+    return False
 
 
 def decode(response: HttpResponse, model: Model) -> Answer:
