@@ -19,7 +19,8 @@ class Question(NamedTuple):
 
     `prompt` is the text of the last user turn; `turns` are (role, text) of all turns but the
     system's, roles in the vendor's words; `input_tokens` counts all text; `body` is the parsed
-    JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is "openai", "anthropic" or "gemini".
+    JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is
+    "openai", "anthropic" or "gemini".
     """
 
     wire: str
@@ -130,6 +131,12 @@ class Answerer:
 def count_tokens(text: str) -> int:
     """Tokens of `text` by the sandbox's fixed rule: one per four characters, at least one."""
     return max(1, -(-len(text) // CHARACTERS_PER_TOKEN))
+
+
+def pieces(text: str) -> list[str]:
+    """`text` as a stream brings it: a token of four characters at a time."""
+    size = CHARACTERS_PER_TOKEN
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 _MARKER = re.compile(r"\[\[sandbox:(think|refuse|call|finish)(?:\s+(.*?))?\]\]", re.DOTALL)

@@ -36,3 +36,9 @@ def dump_json(body: Any) -> bytes:
         return _encode(body).encode("utf-8")
     except UnicodeEncodeError:
         return json.dumps(body).encode("ascii")
+
+
+def event(body: Any, name: str = "") -> bytes:
+    """`body` as a server-sent event, with a name where there is one."""
+    data = b"data: " + dump_json(body) + b"\n\n"
+    return b"event: " + name.encode() + b"\n" + data if name else data

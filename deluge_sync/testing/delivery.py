@@ -119,9 +119,7 @@ def _close(connection: Connection, answer: Answer, fault: Fault) -> None:
 def _chunked(connection: Connection, answer: Answer, fault: Fault) -> None:
     headers = (*answer.headers, ("transfer-encoding", "chunked"))
     connection.send(head(answer.status, headers, None, date=http_date(), close=connection.closes))
-    chunks = (
-        b"%x\r\n%s\r\n" % (len(piece), piece) for piece in _cut(answer.body, fault.size or 16)
-    )
+    chunks = (b"%x\r\n%s\r\n" % (len(piece), piece) for piece in cut(answer.body, fault.size or 16))
     connection.send(b"".join(chunks) + b"0\r\n\r\n")
     connection.done()
 
@@ -137,7 +135,7 @@ def _oversized(connection: Connection, answer: Answer, fault: Fault) -> None:
 
 def _drip(connection: Connection, answer: Answer, fault: Fault) -> None:
     connection.send(_head(connection, answer))
-    _drop(connection, _cut(answer.body, fault.size or 1), fault.seconds, connection.done)
+    _drop(connection, cut(answer.body, fault.size or 1), fault.seconds, connection.done)
 
 
 def _slow_headers(connection: Connection, answer: Answer, fault: Fault) -> None:
@@ -145,7 +143,7 @@ def _slow_headers(connection: Connection, answer: Answer, fault: Fault) -> None:
         connection.send(answer.body)
         connection.done()
 
-    pieces = _cut(_head(connection, answer), fault.size or 16)
+    pieces = cut(_head(connection, answer), fault.size or 16)
     _drop(connection, pieces, fault.seconds, finish)
 
 
@@ -169,7 +167,8 @@ def _half(body: bytes) -> bytes:
     return body[: len(body) // 2]
 
 
-def _cut(data: bytes, size: int) -> list[bytes]:
+def cut(data: bytes, size: int) -> list[bytes]:
+    """`data` in pieces of `size` bytes, the last maybe shorter."""
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 

@@ -27,6 +27,15 @@ KINDS = {
     "early_hints": "an informational 103 before the answer",
     "close": "the connection closed after a good answer",
     "delay": "a good answer after `seconds` more",
+    "stream_end": "the stream ended in good form after `after` events",
+    "stream_cut": "the connection closed after `after` events, without the end of the body",
+    "stream_reset": "TCP RST after `after` events",
+    "stream_black_hole": "nothing more after `after` events, and the connection stays open",
+    "stream_malformed": "the event that comes after `after` others is cut JSON",
+    "stream_error": "the vendor's error event (of `status`, 500) after `after` events",
+    "stream_bytes": "the stream in chunks of `size` bytes (1), so that characters are split",
+    "stream_crlf": "a stream whose lines end with CRLF",
+    "stream_comments": "a stream with a comment before each event",
 }
 """Every kind that is not a status code, and what it does to an answer."""
 
@@ -42,7 +51,8 @@ class Fault:
     `retry_after_form`: "seconds" and "date" make a `retry-after` header, "ms" a `retry-after-ms`;
     None sends none. `match` restricts a scripted fault to prompts that contain it; `times` is how
     many requests it applies to. `code` and `message` replace the vendor's usual ones, `headers`
-    are added to the answer.
+    are added to the answer. The kinds that begin with "stream_" leave answers alone that are no
+    streams; `after` is how many whole events those send first that break off.
     """
 
     kind: str
@@ -56,6 +66,7 @@ class Fault:
     location: str = "/v1/elsewhere"
     code: str | None = None
     message: str | None = None
+    after: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +79,8 @@ class Fault:
             raise ValueError("times must be at least 1")
         if self.size is not None and self.size < 1:
             raise ValueError("size must be at least 1")
+        if self.after < 0:
+            raise ValueError("after must be at least 0")
 
     @property
     def error_status(self) -> int | None:

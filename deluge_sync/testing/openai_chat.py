@@ -6,15 +6,16 @@ Fields, roles and shapes as in the openai SDK 3.54 (`types/chat`); error bodies 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .answers import Finished, Question, count_tokens
 from .checks import VendorError, check_fields
+from .codec import event
 from .http import Headers
 from .limiter import LimitState, Refusal
+from .openai_answers import chunks, completion
 from .openai_fields import FIELDS, VOICE, read_messages
 from .wire import Body, Route
 
@@ -57,8 +58,6 @@ class OpenAIChat:
     ) -> Question:
         """See `Wire`."""
         check_fields(body, FIELDS, VOICE, required=("model", "messages"), strict=strict)
-        if body.get("stream"):
-            raise VendorError(400, "the sandbox does not stream", param="stream")
         if (body.get("n") or 1) != 1:
             raise VendorError(400, "the sandbox gives one choice: n must be 1", param="n")
         if body.get("max_tokens") and body.get("max_completion_tokens"):
@@ -76,27 +75,23 @@ class OpenAIChat:
             body.get("max_completion_tokens") or body.get("max_tokens"),
             (stop,) if isinstance(stop, str) else tuple(stop),
             body,
+            bool(body.get("stream")),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:
         """See `Wire`."""
-        return {
-            "id": f"chatcmpl-sandbox{serial:020d}",
-            "object": "chat.completion",
-            "created": int(now),
-            "model": question.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": _message(finished, serial),
-                    "logprobs": None,
-                    "finish_reason": "stop" if finished.finish == "refusal" else finished.finish,
-                }
-            ],
-            "usage": _usage(finished),
-            "service_tier": "default",
-            "system_fingerprint": "fp_sandbox",
-        }
+        return completion(question, finished, serial, now)
+
+    def stream(
+        self, question: Question, finished: Finished, serial: int, now: float
+    ) -> list[bytes]:
+        """See `Wire`."""
+        events = [event(chunk) for chunk in chunks(question, finished, serial, now)]
+        return [*events, b"data: [DONE]\n\n"]
+
+    def stream_problem(self, problem: VendorError, serial: int) -> bytes:
+        """See `Wire`."""
+        return event(self.problem(problem, serial)[0])
 
     def count(self, question: Question) -> Body:
         """Chat Completions cannot count; never routed to."""
@@ -179,41 +174,3 @@ def _require(method: str, expected: str, path: str) -> None:
         message = f"Not allowed to {method} on {path} (HINT: Perhaps you meant to use a different "
         message += "HTTP method?)"
         raise VendorError(405, message, code="method_not_supported")
-
-
-def _message(finished: Finished, serial: int) -> Body:
-    refused = finished.finish == "refusal"
-    silent = refused or (finished.tool_calls and not finished.text)
-    message: Body = {
-        "role": "assistant",
-        "content": None if silent else finished.text,
-        "refusal": finished.text if refused else None,
-        "annotations": [],
-    }
-    if finished.thinking is not None:
-        # OpenAI shows none; DeepSeek, Moonshot, Z.ai and vLLM put it here.
-        message["reasoning_content"] = finished.thinking
-    if finished.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_sandbox{serial:016d}{at:02d}",
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
-            }
-            for at, (name, arguments) in enumerate(finished.tool_calls)
-        ]
-    return message
-
-
-def _usage(finished: Finished) -> Body:
-    usage = finished.usage
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-        },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }

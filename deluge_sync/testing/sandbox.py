@@ -26,7 +26,8 @@ class Sandbox:
 
     Answers: `answer`, `fixed`, `template` and `tokens` are those of `Answerer`; without any of
     them it echoes the last user text. `delay` is seconds before each answer, or a callable that
-    takes the `Question`. `models`: the only ids that exist (None: every id does).
+    takes the `Question`; `event_delay` the same for each event of a stream after its first, asked
+    anew each time. `models`: the only ids that exist (None: every id does).
 
     Limits: `requests_per_minute` and the three of tokens (None: no limit), enforced strictly by an
     exact log of the last 60 s (`limiter="sliding"`) or a token bucket ("bucket"), told in the
@@ -51,6 +52,7 @@ class Sandbox:
         template: str = "You said: {prompt}",
         tokens: tuple[int, ...] | None = None,
         delay: Delay = 0.0,
+        event_delay: Delay = 0.0,
         models: Sequence[str] | None = None,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
@@ -87,6 +89,7 @@ class Sandbox:
                 api_key=api_key,
                 models=None if models is None else tuple(models),
                 delay=delay,
+                event_delay=event_delay,
                 strict=strict,
                 send_limit_headers=send_limit_headers,
                 count_max_tokens=count_max_tokens,

@@ -2,7 +2,8 @@
 
 A request is first checked (401, 404, 400), then admitted by the limiter (429), and only an admitted
 one draws a fault, scripted or random. Requests that ask for no answer (models, token counts) pass
-the limiter by. What is refused is answered at once; what is admitted, after `delay`.
+the limiter by. What is refused is answered at once; what is admitted, after `delay`, and where it
+is asked for in events, one event at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hmac
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Union
 from urllib.parse import parse_qs
 
@@ -22,6 +24,7 @@ from .faults import Fault, FaultPlan
 from .http import Answer, Headers, Incoming
 from .journal import Journal, Record
 from .limiter import Admission, Limiter, Refusal
+from .streams import STREAM_TYPE, Stream, deliver_stream
 from .wire import Route
 from .wires import wire_of
 
@@ -66,6 +69,7 @@ class Policy:
     api_key: str | None
     models: tuple[str, ...] | None
     delay: Delay
+    event_delay: Delay
     strict: bool
     send_limit_headers: bool
     count_max_tokens: bool
@@ -161,19 +165,21 @@ class Service:
 
     def _respond(self, visit: Visit, connection: Connection) -> None:
         fault = visit.fault
-        if fault is None:
+        status = fault.error_status if fault is not None else None
+        if fault is not None and status is not None:
+            if visit.admission:
+                self._limiter.settle(visit.admission, _amounts(0, 0))
+            deliver(connection, self._error(visit, problem_of(fault, status, visit.wire)), fault)
+            return
+        if fault is None or fault.kind != "black_hole":
             self._settle(visit)
-            connection.deliver(self._good(visit))
-            return
-        status = fault.error_status
-        if status is None:
-            if fault.kind != "black_hole":
-                self._settle(visit)
-            deliver(connection, self._good(visit), fault)
-            return
-        if visit.admission:
-            self._limiter.settle(visit.admission, _amounts(0, 0))
-        deliver(connection, self._error(visit, problem_of(fault, status, visit.wire)), fault)
+        good = self._good(visit)
+        if isinstance(good, Stream):
+            deliver_stream(connection, good, fault)
+        elif fault is not None:
+            deliver(connection, good, fault)
+        else:
+            connection.deliver(good)
 
     def _settle(self, visit: Visit) -> None:
         if visit.admission and visit.finished is not None:
@@ -182,11 +188,28 @@ class Service:
             fresh = usage.input_tokens - usage.cache_read_tokens
             self._limiter.settle(visit.admission, _amounts(fresh, usage.output_tokens))
 
-    def _good(self, visit: Visit) -> Answer:
+    def _good(self, visit: Visit) -> Answer | Stream:
         try:
+            if visit.finished is not None and visit.question is not None and visit.question.stream:
+                return self._stream(visit, visit.question, visit.finished)
             return Answer(200, self._headers(visit), dump_json(self._body(visit)))
         except Exception as error:  # a user's `Reply` that cannot be put into JSON
             return self._error(visit, _broken(error))
+
+    def _stream(self, visit: Visit, question: Question, finished: Finished) -> Stream:
+        wire, fault, problem = visit.wire, visit.fault, b""
+        if fault is not None and fault.kind == "stream_error":
+            status = fault.status or 500
+            problem = wire.stream_problem(problem_of(fault, status, wire), visit.serial)
+        events = wire.stream(question, finished, visit.serial, time.time())
+        headers = (STREAM_TYPE, *self._headers(visit)[1:])
+        return Stream(headers, events, self._pause(question), problem)
+
+    def _pause(self, question: Question) -> Callable[[], float] | None:
+        delay = self._policy.event_delay
+        if callable(delay):
+            return partial(delay, question)
+        return (lambda: delay) if delay > 0 else None
 
     def _body(self, visit: Visit) -> Any:
         wire, route = visit.wire, visit.route

@@ -44,6 +44,9 @@ class Wire(Protocol):
     ) -> list[bytes]:
         """The events of a good answer that was asked for as a stream, each as it is sent."""
 
+    def stream_problem(self, problem: VendorError, serial: int) -> bytes:
+        """The error event of a stream that had begun well, as it is sent."""
+
     def count(self, question: Question) -> Body:
         """The body of a token count."""
 
