@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, gemini, openai_chat
+from . import anthropic, gemini, openai_chat, openai_responses
 from .base import Adapter
 
 ADAPTERS: Mapping[str, Adapter] = {
     "openai_chat": openai_chat,
+    "openai_responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
 }

@@ -1,0 +1,196 @@
+"""A conversation as the input items of OpenAI's Responses.
+
+From the openai SDK 3.54 (`types/responses/response_input_item_param.py` and the parts it names).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Union
+
+from ..values.errors import ConfigError, PromptError
+from ..values.media import File, Image, data_url
+from ..values.model import Model
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
+from ..values.request import PromptCache, Request
+from .body import dump, misplaced
+
+Item = dict[str, Any]
+
+_PICTURES = frozenset(("image/png", "image/jpeg", "image/gif", "image/webp"))
+_DETAILS = ("auto", "low", "high", "original")
+_DOCUMENTS = re.compile(
+    r"text/.+|application/(?:pdf|json|xml|rtf|csv|msword|x-[\w.+-]+|vnd\.(?:ms-|openxml|oasis).+)"
+)
+_MOST_BYTES = 50_000_000
+"""Of one document (OpenAI's guide to file inputs)."""
+_TTLS = ("30m", "12h")
+_BREAKPOINT = {"mode": "explicit"}
+
+
+def input_fields(request: Request, model: Model) -> dict[str, Any]:
+    """`instructions`, `input` and what the breakpoints in it need.
+
+    The system messages that lead the conversation become `instructions`: with
+    `previous_response_id` those replace the ones before, where an item would come on top of them.
+    Only where a cache breakpoint has to stand behind them are they an item: `instructions` are a
+    plain string. Later system messages are items in their place.
+    """
+    messages = request.conversation.messages
+    first = next((at for at, turn in enumerate(messages) if turn.role != "system"), len(messages))
+    cache = request.prompt_cache
+    marked = _marked(messages, first, cache, model) if cache is not None else frozenset()
+    as_items = "system" in marked or first == len(messages)
+    fields: dict[str, Any] = {}
+    items: list[Item] = []
+    if first:
+        text = "\n\n".join(_system_text(message) for message in messages[:first])
+        if as_items:
+            items.append(_turn("system", [_text_part(text)], "system" in marked))
+        else:
+            fields["instructions"] = text
+    for at, message in enumerate(messages[first:], first):
+        items += _items(message, model, marked=at in marked)
+    fields["input"] = items
+    if cache is not None and marked:
+        # "explicit": what the caller did not ask for is not written, and not paid for.
+        ttl = {"ttl": cache.ttl} if cache.ttl is not None else {}
+        fields["prompt_cache_options"] = {"mode": "explicit", **ttl}
+    return fields
+
+
+def _marked(
+    messages: tuple[Message, ...], first: int, cache: PromptCache, model: Model
+) -> frozenset[Union[int, str]]:
+    """Which messages get a breakpoint behind them: their positions, "system" for the leading."""
+    if "prompt_caching" not in model.supports:
+        raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
+    if cache.ttl is not None and cache.ttl not in _TTLS:
+        raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
+    if cache.pattern == "tools_only":
+        raise ConfigError(
+            "OpenAI has no cache breakpoint behind the tools: "
+            "use cache='system_and_tools', whose breakpoint has the tools before it"
+        )
+    if cache.pattern == "system_and_tools":
+        return frozenset({"system"}) if first else frozenset()
+    users = [
+        at
+        for at, message in enumerate(messages)
+        if message.role == "user"
+        and not any(isinstance(part, ToolResult) for part in message.parts)
+    ]
+    return frozenset(users[-cache.user_messages :])
+
+
+def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
+    if message.role == "system":
+        return [_turn("system", [_text_part(_system_text(message))], marked=False)]
+    if message.role == "assistant":
+        return _assistant(message)
+    items: list[Item] = []
+    content: list[Item] = []
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            output = {"call_id": part.tool_call_id, "output": part.content}
+            items.append({"type": "function_call_output", **output})
+        else:
+            content.append(_part(part, message.role, model))
+    if content or not items:
+        items.append(_turn("user", content, marked))
+    return items
+
+
+def _turn(role: str, content: list[Item], marked: bool) -> Item:
+    """A message; of one text, a plain string, which every host of this format takes."""
+    if marked and content:
+        content[-1] = {**content[-1], "prompt_cache_breakpoint": _BREAKPOINT}
+    elif all(part["type"] == "input_text" for part in content) and len(content) <= 1:
+        return {"role": role, "content": "".join(part["text"] for part in content)}
+    return {"role": role, "content": content}
+
+
+def _system_text(message: Message) -> str:
+    for part in message.parts:
+        if not isinstance(part, Text):
+            raise misplaced(part, message.role)
+    return message.text or ""
+
+
+def _assistant(message: Message) -> list[Item]:
+    items: list[Item] = []
+    for part in message.parts:
+        if isinstance(part, Text):
+            phase = {"phase": part.phase} if part.phase is not None else {}
+            items.append({"role": "assistant", "content": part.text, **phase})
+        elif isinstance(part, ToolCall):
+            arguments = dump(dict(part.arguments)).decode()
+            call = {"call_id": part.id, "name": part.name, "arguments": arguments}
+            items.append({"type": "function_call", **call})
+        elif isinstance(part, Thinking):
+            items += _reasoning(part)
+        else:
+            raise misplaced(part, message.role)
+    return items
+
+
+def _reasoning(part: Thinking) -> list[Item]:
+    """The item as it came. Another vendor's thinking has no id, and no meaning here."""
+    if part.id is None or part.signature is None:
+        return []
+    summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+    item = {"type": "reasoning", "id": part.id, "summary": summary}
+    return [{**item, "encrypted_content": part.signature}]
+
+
+def _part(part: Part, role: str, model: Model) -> Item:
+    if isinstance(part, Text):
+        return _text_part(part.text)
+    if isinstance(part, Image):
+        return _image(part, model)
+    if isinstance(part, File):
+        return _file(part, model)
+    if isinstance(part, (Thinking, ToolCall)):
+        raise misplaced(part, role)
+    raise PromptError(
+        "the Responses API takes no sound (openai SDK 3.54: a message holds texts, pictures and "
+        "files); send it with use_responses_api=False"
+    )
+
+
+def _text_part(text: str) -> Item:
+    return {"type": "input_text", "text": text}
+
+
+def _image(image: Image, model: Model) -> Item:
+    _require("vision", "pictures", model)
+    if image.detail is not None and image.detail not in _DETAILS:
+        raise PromptError(f"a picture's detail is one of {', '.join(_DETAILS)}")
+    item: Item = {"type": "input_image", "detail": image.detail or "auto"}
+    if image.file_id:
+        return {**item, "file_id": image.file_id}
+    if image.url:
+        return {**item, "image_url": image.url}
+    if image.media_type not in _PICTURES:
+        raise PromptError(f"OpenAI takes png, jpeg, gif and webp pictures, not {image.media_type}")
+    return {**item, "image_url": data_url(image.data, image.media_type)}
+
+
+def _file(file: File, model: Model) -> Item:
+    if file.media_type == "application/pdf":
+        _require("pdf", "PDFs", model)
+    elif file.media_type and not _DOCUMENTS.fullmatch(file.media_type):
+        raise PromptError(f"OpenAI takes documents and texts as files, not {file.media_type}")
+    if file.file_id:
+        return {"type": "input_file", "file_id": file.file_id}
+    if file.url:
+        return {"type": "input_file", "file_url": file.url}
+    if len(file.data) > _MOST_BYTES:
+        raise PromptError(f"OpenAI takes files of up to 50 MB; {file.name or 'this one'} is larger")
+    data = data_url(file.data, file.media_type)
+    return {"type": "input_file", "filename": file.name or "file", "file_data": data}
+
+
+def _require(word: str, what: str, model: Model) -> None:
+    if word not in model.supports:
+        raise PromptError(f"{model.name} takes no {what} (its entry's `supports` lacks {word!r})")
