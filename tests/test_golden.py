@@ -75,7 +75,7 @@ def test_a_request_is_sent_and_its_answer_read_as_the_golden_file_shows(path: Pa
         for event_name, data in golden["stream"]:
             text = data if isinstance(data, str) else json.dumps(data)
             fold.feed(ServerEvent(event_name, text))
-        assert fold.done
+        assert fold.done or name == "gemini"  # which has no sign for the end but the body's
         assert plain(fold.answer()) == golden["read"]
 
 
