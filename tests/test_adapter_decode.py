@@ -40,8 +40,23 @@ def gemini(*parts, finish="STOP", usage=None, **candidate):
     return {"candidates": [candidate], "responseId": "r1", "usageMetadata": usage}
 
 
-PLAIN = {"openai_chat": openai, "anthropic": anthropic, "gemini": gemini}
-IDS = {"openai_chat": "chatcmpl-1", "anthropic": "msg_1", "gemini": "r1"}
+def responses():
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}
+    return {"id": "resp_1", "status": "completed", "output": [message]}
+
+
+PLAIN = {
+    "openai_chat": openai,
+    "openai_responses": responses,
+    "anthropic": anthropic,
+    "gemini": gemini,
+}
+IDS = {
+    "openai_chat": "chatcmpl-1",
+    "openai_responses": "resp_1",
+    "anthropic": "msg_1",
+    "gemini": "r1",
+}
 
 
 @pytest.mark.parametrize("adapter", list(ADAPTERS))

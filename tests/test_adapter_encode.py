@@ -29,6 +29,12 @@ MODELS = {
         efforts=("none", "low", "high"),
         max_tokens_field="max_completion_tokens",
     ),
+    "openai_responses": Model(
+        "gpt-x",
+        Provider("openai", adapter="openai_responses", base_url="https://api.openai.com/v1"),
+        thinking="effort",
+        efforts=("none", "low", "high"),
+    ),
     "anthropic": Model(
         "claude-x",
         Provider("anthropic", adapter="anthropic", base_url="https://api.anthropic.com"),
@@ -221,6 +227,7 @@ def test_every_adapter_sends_exactly_the_golden_bodies():
     ("adapter", "changes", "url"),
     [
         ("openai_chat", {}, "https://api.openai.com/v1/chat/completions"),
+        ("openai_responses", {}, "https://api.openai.com/v1/responses"),
         ("anthropic", {}, "https://api.anthropic.com/v1/messages"),
         (
             "gemini",

@@ -44,6 +44,43 @@ SEEDS = {
         "usage": {"prompt_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 1}},
         "error": {"message": "m", "code": 429, "type": "t", "metadata": {"flagged_input": ""}},
     },
+    "openai_responses": {
+        "id": "1",
+        "status": "incomplete",
+        "incomplete_details": {"reason": "max_output_tokens"},
+        "output": [
+            {"type": "reasoning", "id": "1", "summary": [{"text": "a"}], "encrypted_content": "s"},
+            {"type": "reasoning", "id": "1", "summary": [], "content": [{"text": "a"}]},
+            {
+                "type": "message",
+                "phase": "commentary",
+                "content": [
+                    {
+                        "type": "output_text",
+                        "text": "a",
+                        "logprobs": [
+                            {
+                                "token": "a",
+                                "logprob": -1,
+                                "top_logprobs": [{"token": "a", "logprob": -1}],
+                            }
+                        ],
+                    },
+                    {"type": "refusal", "refusal": "no"},
+                ],
+            },
+            {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+            {"type": "custom_tool_call", "call_id": "1", "name": "f", "input": "x"},
+            {"type": "web_search_call", "status": "completed"},
+        ],
+        "usage": {
+            "input_tokens": 1,
+            "input_tokens_details": {"cache_write_tokens_details": {"ttl_12h_tokens": 1}},
+            "output_tokens_details": {"reasoning_tokens": 1},
+        },
+        "service_tier": "default",
+        "error": {"message": "m", "code": "server_error", "type": "t"},
+    },
     "anthropic": {
         "id": "1",
         "content": [

@@ -28,6 +28,7 @@ from .openai_common import fault
 
 PENDING = ("queued", "in_progress")
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_LARGEST = 1e9
 PARAGRAPH = "\n\n"
 """Between the parts of a reasoning summary, which are paragraphs with a heading each."""
 
@@ -169,7 +170,7 @@ def _logprob(token: Any) -> TokenLogprob:
 
 
 def _pair(token: dict[str, Any]) -> tuple[str, float]:
-    logprob = token.get("logprob")
-    if not isinstance(logprob, (int, float)):
+    logprob: Any = token.get("logprob")
+    if type(logprob) not in (int, float) or not abs(logprob) < _LARGEST:
         raise MalformedError("a logprob is not a number")
     return as_text(token.get("token"), "a logprob's token"), float(logprob)
