@@ -1,0 +1,195 @@
+"""A conversation as the messages of OpenAI's Chat Completions.
+
+From the openai SDK 3.54 (`types/chat/chat_completion_*_param.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+from ..values.errors import ConfigError, PromptError
+from ..values.media import Audio, File, Image, base64_of, data_url
+from ..values.model import Model
+from ..values.prompt import Message, Part, Text, ToolCall, ToolResult
+from ..values.request import PromptCache, Request
+from .body import dump, misplaced
+
+Item = dict[str, Any]
+
+_PICTURES = frozenset(("image/png", "image/jpeg", "image/gif", "image/webp"))
+_DETAILS = ("auto", "low", "high", "original")
+_SOUNDS = {
+    "audio/wav": "wav",
+    "audio/wave": "wav",
+    "audio/x-wav": "wav",
+    "audio/mp3": "mp3",
+    "audio/mpeg": "mp3",
+}
+_MOST_BYTES = 50_000_000
+"""Of one file (OpenAI's guide to file inputs)."""
+_TTLS = ("30m", "12h")
+
+
+def message_fields(request: Request, model: Model) -> Item:
+    """`messages`, and what the cache breakpoints in them need."""
+    turns = request.conversation.messages
+    cache = request.prompt_cache
+    marked = _marked(turns, cache, model) if cache is not None else frozenset()
+    ttl = cache.ttl if cache is not None else None
+    messages: list[Item] = []
+    for at, turn in enumerate(turns):
+        messages += _messages(turn, model)
+        if at in marked:
+            _mark(messages[-1], ttl)
+    if not marked:
+        return {"messages": messages}
+    # "explicit": what the caller did not ask for is not written, and not paid for.
+    return {"messages": messages, "prompt_cache_options": {"mode": "explicit"}}
+
+
+def _marked(turns: tuple[Message, ...], cache: PromptCache, model: Model) -> frozenset[int]:
+    """The positions of the messages that get a breakpoint behind them."""
+    if "prompt_caching" not in model.supports:
+        raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
+    if cache.ttl is not None and cache.ttl not in _TTLS:
+        raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
+    if cache.pattern == "tools_only":
+        raise ConfigError(
+            "OpenAI has no cache breakpoint behind the tools: "
+            "use cache='system_and_tools', whose breakpoint has the tools before it"
+        )
+    if cache.pattern == "system_and_tools":
+        first = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+        return frozenset((first - 1,)) if first else frozenset()
+    users = [at for at, turn in enumerate(turns) if turn.role == "user" and _is_asking(turn)]
+    return frozenset(users[-cache.user_messages :])
+
+
+def _is_asking(turn: Message) -> bool:
+    return not any(isinstance(part, ToolResult) for part in turn.parts)
+
+
+def _mark(message: Item, ttl: str | None) -> None:
+    content = message["content"]
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    mark = {"mode": "explicit"} if ttl is None else {"mode": "explicit", "ttl": ttl}
+    message["content"] = [*content[:-1], {**content[-1], "prompt_cache_breakpoint": mark}]
+
+
+def _messages(message: Message, model: Model) -> list[Item]:
+    """`message` in wire form: one message, or one per tool result and one for the rest."""
+    if message.role == "assistant":
+        return [_assistant(message, "echo_reasoning" in model.supports)]
+    results: list[Item] = []
+    content: list[Item] = []
+    for part in message.parts:
+        if isinstance(part, Text):
+            content.append({"type": "text", "text": part.text})
+        elif message.role == "system":
+            raise misplaced(part, message.role)
+        elif isinstance(part, ToolResult):
+            identity = part.tool_call_id
+            results.append({"role": "tool", "tool_call_id": identity, "content": part.content})
+        else:
+            content.append(_media(part, message.role, model))
+    if content or not results:
+        role = "system" if message.role == "system" else "user"
+        results.append({"role": role, "content": _plain(content)})
+    return results
+
+
+def _plain(content: list[Item]) -> Union[str, list[Item]]:
+    """A plain string where it will do: not every host takes a list of parts."""
+    if not content:
+        return ""
+    if len(content) == 1 and content[0]["type"] == "text":
+        return str(content[0]["text"])
+    return content
+
+
+def _assistant(message: Message, echo_reasoning: bool) -> Item:
+    turn: Item = {"role": "assistant", "content": message.text}
+    calls = []
+    for part in message.parts:
+        if isinstance(part, ToolCall):
+            function = {"name": part.name, "arguments": dump(dict(part.arguments)).decode()}
+            calls.append({"id": part.id, "type": "function", "function": function})
+        elif isinstance(part, (ToolResult, Image, Audio, File)):
+            raise misplaced(part, message.role)
+    if calls:
+        turn["tool_calls"] = calls
+    elif turn["content"] is None:
+        turn["content"] = ""
+    if echo_reasoning and message.thinking:
+        turn["reasoning_content"] = message.thinking
+    return turn
+
+
+def _media(part: Part, role: str, model: Model) -> Item:
+    if role == "user":
+        if isinstance(part, Image):
+            return _image(part, model)
+        if isinstance(part, Audio):
+            return _audio(part, model)
+        if isinstance(part, File):
+            return _file(part, model)
+    raise misplaced(part, role)
+
+
+def _image(image: Image, model: Model) -> Item:
+    _require("vision", "pictures", model)
+    if image.file_id:
+        raise PromptError(
+            "Chat Completions takes no picture by its file_id: give the picture or its URL, "
+            "or use use_responses_api=True"
+        )
+    if image.detail is not None and image.detail not in _DETAILS:
+        raise PromptError(f"a picture's detail is one of {', '.join(_DETAILS)}")
+    if image.data and image.media_type not in _PICTURES:
+        raise PromptError(f"OpenAI takes png, jpeg, gif and webp pictures, not {image.media_type}")
+    held = {"url": image.url or data_url(image.data, image.media_type)}
+    if image.detail is not None:
+        held["detail"] = image.detail
+    return {"type": "image_url", "image_url": held}
+
+
+def _audio(audio: Audio, model: Model) -> Item:
+    _require("audio_in", "sound", model)
+    if not audio.data:
+        raise PromptError(
+            "Chat Completions takes sound as its bytes only, not by URL or file_id "
+            "(fetch=True reads a URL first)"
+        )
+    sound = _SOUNDS.get(audio.media_type)
+    if sound is None:
+        raise PromptError(f"OpenAI takes wav and mp3 sound, not {audio.media_type}")
+    return {"type": "input_audio", "input_audio": {"data": base64_of(audio.data), "format": sound}}
+
+
+def _file(file: File, model: Model) -> Item:
+    """A PDF: others are refused there ("Expected a base64-encoded data URL with an
+    application/pdf MIME type"), though the Responses API takes them.
+    """
+    if file.media_type not in ("", "application/pdf"):
+        raise PromptError(
+            f"Chat Completions takes PDFs as files, not {file.media_type}: put a text into the "
+            "message itself, or use use_responses_api=True"
+        )
+    _require("pdf", "PDFs", model)
+    if file.url:
+        raise PromptError(
+            "Chat Completions takes no file by URL: use fetch=True, which reads it first, or "
+            "use_responses_api=True"
+        )
+    if file.file_id:
+        return {"type": "file", "file": {"file_id": file.file_id}}
+    if len(file.data) > _MOST_BYTES:
+        raise PromptError(f"OpenAI takes files of up to 50 MB; {file.name or 'this one'} is larger")
+    held = {"filename": file.name or "file.pdf", "file_data": data_url(file.data, file.media_type)}
+    return {"type": "file", "file": held}
+
+
+def _require(word: str, what: str, model: Model) -> None:
+    if word not in model.supports:
+        raise PromptError(f"{model.name} takes no {what} (its entry's `supports` lacks {word!r})")
