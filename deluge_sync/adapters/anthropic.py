@@ -1,37 +1,30 @@
 """Anthropic Messages.
 
-Written from the types of the anthropic SDK 2.12 (`types/message_create_params`, `types/message`,
-`_error_classes`).
+Written from the types of the anthropic SDK 2.12 (`types/message_create_params` and what it names).
+Version 2026-10-21 of the API does not take `temperature`, `top_p` and `top_k`; 2023-06-01 does, and
+differs in nothing else that is sent here.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ..values.errors import CallError, PromptError, QuotaExhaustedError, TooLongError
+from ..values.errors import ConfigError, PromptError
+from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
-from ..values.prompt import Conversation, Message, Part, Text, Thinking, ToolCall, ToolResult
-from ..values.request import Request
-from ..values.response import Answer, Usage
+from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult
+from ..values.request import OutputFormat, Request
+from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
-from .body import (
-    JSON_HEADERS,
-    as_list,
-    as_object,
-    as_text,
-    count,
-    details,
-    join_url,
-    misplaced,
-    post,
-    text_or_none,
-)
-from .failures import Fault, read_answer, refusal, request_id, sentence, words
+from .anthropic_answers import AnswerFold, fault, read
+from .anthropic_cache import mark_prompt, mark_tools
+from .anthropic_media import document, picture
+from .body import JSON_HEADERS, join_url, misplaced, post
+from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
 
-__all__ = ["UNSUPPORTED", "decode", "encode", "limits", "request_id"]
+__all__ = ["UNSUPPORTED", "decode", "encode", "fold", "limits", "needs_stream", "request_id"]
 
 UNSUPPORTED: frozenset[str] = frozenset(
     {
@@ -46,21 +39,23 @@ UNSUPPORTED: frozenset[str] = frozenset(
 
 _API_VERSION = "2026-10-21"
 _DEFAULT_MAX_TOKENS = 16_000
-"""Below the 21,333 above which the vendor's SDK insists on streaming."""
+_MOST_TOKENS_AT_ONCE = 21_333
+"""Of `max_tokens`: more may take longer than ten minutes, and the vendor's SDK insists on a stream
+(`_base_client._calculate_nonstreaming_timeout`).
+"""
+_MOST_BODY = 32 << 20
+_SERVICE_TIERS = ("auto", "standard_only")
+_NO_FORM = {
+    "background": "stream a long answer, or send it as a batch",
+    "completion_window": "what may wait is cheaper as a batch",
+    "previous_response_id": "send the whole conversation",
+    "continuation": "send the conversation with the answer so far",
+}
+"""Options of `Request` that Messages has nothing for, and what to do instead."""
 _ROOM_BESIDE_THINKING = 4_096
 _LEAST_BUDGET = 1_024
 _BUDGET_OF_EFFORT = {"minimal": 1_024, "low": 1_024, "medium": 4_096}
 _LARGE_BUDGET = 16_384
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-}
-# These have no code of their own on the wire, only invalid_request_error.
-_TOO_LONG = re.compile(r"(?i)prompt is too long|exceed context limit")
-_OUT_OF_CREDIT = re.compile(r"(?i)credit balance is too low|specified API usage limits")
 _HEADERS = tuple(
     LimitHeaders(
         name.replace("-", "_"),
@@ -76,34 +71,96 @@ def encode(request: Request, model: Model) -> HttpRequest:
     Parameters that an old model needs the legacy API version for (temperature, top_p, top_k) get
     `Model.legacy_api_version` where there is one.
     """
-    params = request.params
-    body: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(params, model)}
-    system = request.conversation.system_text
-    if system:
-        body["system"] = system
-    body["messages"] = _messages(request.conversation, "mid_system" in model.supports)
-    body.update(_sampling(params))
-    body.update(_thinking(params, model, body["max_tokens"]))
-    return post(
+    _check_options(request, model)
+    call = post(
         join_url(model.provider.base_url, "/v1/messages"),
-        body,
+        _body(request, model),
         JSON_HEADERS,
         model.provider.headers,
-        {"anthropic-version": _version(params, model)},
+        {"anthropic-version": _version(request.params, model)},
         request.extra_headers,
-        extra_body=request.extra_body,
+        extra_body=mark_tools(request.extra_body, request.prompt_cache),
         nested="output_config",
     )
+    if len(call.body) > _MOST_BODY:
+        raise PromptError(
+            f"this request is {len(call.body):,} bytes long; {model.name} takes at most "
+            f"{_MOST_BODY:,}: give large files by URL or upload them"
+        )
+    return call
+
+
+def needs_stream(request: Request, model: Model) -> bool:
+    """Above 21,333 `max_tokens`; see `base.Adapter.needs_stream`."""
+    asked = request.extra_body.get("max_tokens")
+    most = asked if type(asked) is int else _max_tokens(request.params, model)
+    return most > _MOST_TOKENS_AT_ONCE
 
 
 def decode(response: HttpResponse, model: Model) -> Answer:
     """What `response` says; see `base.Adapter.decode`."""
-    return read_answer(response, model, _answer, _fault)
+    return read_answer(response, model, read, fault)
+
+
+def fold(head: HttpResponse, model: Model) -> AnswerFold:
+    """The reader of a stream; see `base.Adapter.fold`."""
+    return AnswerFold(head, model)
 
 
 def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
     """The `anthropic-ratelimit-*` headers."""
     return limit_hints(response, _HEADERS, until_rfc3339)
+
+
+def _check_options(request: Request, model: Model) -> None:
+    """A `ConfigError` for what this wire format has no form for."""
+    for option, instead in _NO_FORM.items():
+        if getattr(request, option):
+            raise ConfigError(f"{model.name} has no {option}: {instead}")
+    tier = request.params.service_tier
+    if tier is not None and tier not in _SERVICE_TIERS:
+        known = " or ".join(_SERVICE_TIERS)
+        raise ConfigError(f"service_tier of {model.name} must be {known}, not {tier!r}")
+    if request.prompt_cache is not None and "prompt_caching" not in model.supports:
+        raise ConfigError(
+            f"{model.name} does not cache prompts (the `supports` of its entry lacks "
+            "prompt_caching): leave `cache` out"
+        )
+
+
+def _body(request: Request, model: Model) -> dict[str, Any]:
+    params = request.params
+    body: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(params, model)}
+    if request.stream:
+        body["stream"] = True
+    system = request.conversation.system_text
+    if system:
+        body["system"] = system
+    body["messages"] = _messages(request.conversation, model)
+    body.update(_sampling(params))
+    body.update(_thinking(params, model, body["max_tokens"]))
+    if request.output is not None:
+        body["output_config"] = {
+            **body.get("output_config", {}),
+            "format": _format(request.output, model),
+        }
+    if request.prompt_cache is not None:
+        mark_prompt(body, request.prompt_cache)
+    return body
+
+
+def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
+    """The vendor holds the model to every schema, whether `strict` or not."""
+    if output.schema is None:
+        raise ConfigError(
+            f"{model.name} has no JSON mode without a schema: give a schema for the answer"
+        )
+    if "json_schema" not in model.supports:
+        raise ConfigError(
+            f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
+            "json_schema)"
+        )
+    return {"type": "json_schema", "schema": dict(output.schema)}
 
 
 def _version(params: SamplingParams, model: Model) -> str:
@@ -130,6 +187,7 @@ def _sampling(params: SamplingParams) -> dict[str, Any]:
         "top_p": params.top_p,
         "top_k": params.top_k,
         "stop_sequences": params.stop,
+        "service_tier": params.service_tier,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -161,16 +219,18 @@ def _budget(budget: int | None, effort: str | None, max_tokens: int) -> dict[str
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
-def _messages(conversation: Conversation, mid_system: bool) -> list[dict[str, Any]]:
+def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
     """The turns after the leading system messages, those of one role in a row as one.
 
     The vendor would join them too, but wants the results of parallel tool calls in one turn.
     """
+    mid_system = "mid_system" in model.supports
     turns: list[tuple[str, list[dict[str, Any]]]] = []
     leading = True
     for message in conversation.messages:
         leading = leading and message.role == "system"
-        blocks = [] if leading else [b for p in message.parts for b in _block(p, message.role)]
+        parts = () if leading else message.parts
+        blocks = [block for part in parts for block in _block(part, message.role, model)]
         if not blocks:
             continue
         role = _role(message.role, mid_system)
@@ -179,7 +239,7 @@ def _messages(conversation: Conversation, mid_system: bool) -> list[dict[str, An
         else:
             turns.append((role, blocks))
     if not turns:
-        raise PromptError("Anthropic needs a message with text beside the system prompt")
+        raise PromptError("Anthropic needs a message with content beside the system prompt")
     return [{"role": role, "content": _content(blocks)} for role, blocks in turns]
 
 
@@ -194,11 +254,16 @@ def _content(blocks: list[dict[str, Any]]) -> Any:
     return sorted(blocks, key=lambda block: block["type"] != "tool_result")
 
 
-def _block(part: Part, role: str) -> list[dict[str, Any]]:
-    """`part` as a block, or none: the API takes neither blank texts nor unsigned thinking."""
+def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
+    """`part` as a block, or none: the API takes neither blank texts nor unsigned thinking.
+
+    Thinking goes back as it came and where it was: a changed or moved block is a 400.
+    """
     if isinstance(part, Text):
         blank = not part.text or part.text.isspace()
         return [] if blank else [{"type": "text", "text": part.text}]
+    if isinstance(part, (Image, File, Audio)) and role == "user":
+        return [_media(part, model)]
     if isinstance(part, ToolResult) and role in ("tool", "user"):
         return [_tool_result(part)]
     if isinstance(part, ToolCall) and role == "assistant":
@@ -212,6 +277,14 @@ def _block(part: Part, role: str) -> list[dict[str, Any]]:
     raise misplaced(part, role)
 
 
+def _media(part: Image | File | Audio, model: Model) -> dict[str, Any]:
+    if isinstance(part, Image):
+        return picture(part, model)
+    if isinstance(part, File):
+        return document(part, model)
+    raise PromptError(f"{model.name} takes no sound: Anthropic Messages has no form for it")
+
+
 def _tool_result(part: ToolResult) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.tool_call_id}
     if part.content:
@@ -219,74 +292,3 @@ def _tool_result(part: ToolResult) -> dict[str, Any]:
     if part.is_error:
         block["is_error"] = True
     return block
-
-
-def _answer(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
-    parts: list[Part] = []
-    for block in as_list(body.get("content"), "content"):
-        part = _part(as_object(block, "a content block"))
-        if part is not None:
-            parts.append(part)
-    word = body.get("stop_reason")
-    finish = _FINISH.get(word, word.lower()) if type(word) is str else None
-    error = None
-    if finish == "refusal":
-        why = body.get("stop_details")
-        code = text_or_none(details(why, "category")) or finish
-        error = refusal(response, model, code, text_or_none(details(why, "explanation")))
-    content = Message("assistant", tuple(parts))
-    return Answer(content, _usage(body.get("usage")), finish, text_or_none(body.get("id")), error)
-
-
-def _part(block: dict[str, Any]) -> Part | None:
-    """A block as a part; None for the blocks of server tools, which need no answer of ours."""
-    kind = block.get("type")
-    if kind == "text":
-        return Text(as_text(block.get("text"), "a text block's text"))
-    if kind == "thinking":
-        text = as_text(block.get("thinking"), "a thinking block's thinking")
-        return Thinking(text, text_or_none(block.get("signature")))
-    if kind == "redacted_thinking":
-        data = as_text(block.get("data"), "a redacted_thinking block's data")
-        return Thinking(data, redacted=True)
-    if kind == "tool_use":
-        return ToolCall(
-            as_text(block.get("id"), "a tool_use block's id"),
-            as_text(block.get("name"), "a tool_use block's name"),
-            as_object(block.get("input"), "a tool_use block's input"),
-        )
-    return None
-
-
-def _usage(usage: Any) -> Usage:
-    if type(usage) is not dict:
-        return Usage()
-    cache_read = count(usage.get("cache_read_input_tokens"))
-    by_ttl = usage.get("cache_creation")
-    short = count(details(by_ttl, "ephemeral_5m_input_tokens"))
-    long = count(details(by_ttl, "ephemeral_1h_input_tokens"))
-    cache_write = count(usage.get("cache_creation_input_tokens")) or short + long
-    return Usage(
-        count(usage.get("input_tokens")) + cache_read + cache_write,
-        count(usage.get("output_tokens")),
-        cache_read,
-        cache_write,
-        count(details(usage.get("output_tokens_details"), "thinking_tokens")),
-        min(long, cache_write),
-    )
-
-
-def _fault(body: Any, status: int) -> Fault:
-    error = details(body, "error")
-    if type(error) is not dict:
-        return Fault(sentence(error or body))
-    message = sentence(error.get("message"))
-    special = details(error.get("details"), "error_code")
-    codes = words(special, error.get("code"), error.get("type"))
-    kind: type[CallError] | None = None
-    if status <= 400 and not special:
-        if _TOO_LONG.search(message):
-            kind = TooLongError
-        elif _OUT_OF_CREDIT.search(message):
-            kind = QuotaExhaustedError
-    return Fault(message, codes, kind)
