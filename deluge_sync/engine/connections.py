@@ -55,7 +55,8 @@ class Connection:
     """A connection of one endpoint. One thread uses it at a time; any may `interrupt` it.
 
     The lock guards `interrupted`, and the watched socket against being shut down after it was
-    closed, when its number may be another's.
+    closed, when its number may be another's. It may be taken twice by one thread: the finaliser of
+    a stream that was dropped runs wherever the garbage collector does.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Connection:
         "_plain",
         "_sock",
         "_timeout",
+        "_unsent",
         "_watched",
         "endpoint",
         "idle_since",
@@ -82,8 +84,9 @@ class Connection:
         self._timeout = -1.0
         self._plain = False
         self._kernel_keeps_time = False
+        self._unsent: Optional[OSError] = None
         self._watched: Optional[socket.socket] = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def is_open(self) -> bool:
@@ -98,34 +101,49 @@ class Connection:
         self._plain = kind is socket.socket and kind.__module__ == socket.__name__
 
     def exchange(self, head: RequestHead, body: bytes, deadline: float) -> None:
-        """Send one request and read its whole answer into `reader`.
+        """Send one request and read its whole answer into `reader`; see `begin` and `advance`."""
+        self.begin(head, body, deadline)
+        reader = self.reader
+        while not reader.complete:
+            self.advance(deadline)
 
-        Raises the errors of `AnswerReader`, `DeadlineExceededError`, and the socket's own. A
-        server that closes before it has read all may still have answered (413, 401): that answer
+    def begin(self, head: RequestHead, body: bytes, deadline: float) -> None:
+        """Send one request. Raises `DeadlineExceededError` and the socket's own errors.
+
+        A server that closes before it has read all may still have answered (413, 401): that answer
         counts.
         """
-        reader = self.reader
-        reader.start(bodiless=head.bodiless_answer)
-        if self._kernel_keeps_time and _is_main_thread():
-            self._timeout = -1.0  # to be set anew, Python's way
-        unsent: Optional[OSError] = None
+        self.reader.start(bodiless=head.bodiless_answer)
+        self.keep_time_here()
+        self._unsent = None
         try:
             for piece in head.rendered(body):
                 self._send(piece, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
-            unsent = error
-        while not reader.complete:
-            data = self._receive(deadline)
-            if data:
-                reader.feed(data)
-            elif self.interrupted:
-                raise CallCancelledError("the call was cancelled")
-            elif unsent is not None:
-                raise unsent
-            else:
-                reader.finish()
-        if unsent is not None:
+            self._unsent = error.with_traceback(None)
+
+    def advance(self, deadline: float) -> None:
+        """Wait for the next bytes of the answer and feed them to `reader`.
+
+        Raises the errors of `AnswerReader`, `DeadlineExceededError`, and the socket's own.
+        """
+        reader = self.reader
+        data = self._receive(deadline)
+        if data:
+            reader.feed(data)
+        elif self.interrupted:
+            raise CallCancelledError("the call was cancelled")
+        elif self._unsent is not None:
+            raise self._unsent
+        else:
+            reader.finish()
+        if self._unsent is not None:
             reader.reusable = False
+
+    def keep_time_here(self) -> None:
+        """Let the waits to come be timed as suits this thread, as it may be another than before."""
+        if self._kernel_keeps_time and _is_main_thread():
+            self._timeout = -1.0  # to be set anew, Python's way
 
     def is_stale(self) -> bool:
         """Whether an idle connection cannot be used: closed by the server, or with bytes nobody

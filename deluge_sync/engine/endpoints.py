@@ -11,11 +11,14 @@ from typing import NamedTuple, Optional
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from ..values.errors import ConnectionFailedError
+from ..values.errors import ConnectionFailedError, DelugeError
+from .addresses import AddressInfo
 from .proxies import Proxy
 
 FOREIGN_ERRORS = (OSError, HTTPError, http.client.HTTPException, UnicodeError, CertificateError)
 """What connecting, sending and receiving raise."""
+FAILURES = (DelugeError, *FOREIGN_ERRORS)
+"""How an exchange fails, before its errors are made ours."""
 
 _NOT_TLS = frozenset(
     ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
@@ -23,12 +26,17 @@ _NOT_TLS = frozenset(
 
 
 class Endpoint(NamedTuple):
-    """A server, and the proxy that leads to it. Connections of one endpoint are interchangeable."""
+    """A server, and the proxy that leads to it. Connections of one endpoint are interchangeable.
+
+    Where `addresses` (see `addresses.resolved`) are given, they are connected to, and the name of
+    the server, or of its proxy, is not looked up.
+    """
 
     scheme: str
     host: str
     port: int
     proxy: Optional[Proxy] = None
+    addresses: tuple[AddressInfo, ...] = ()
 
     @property
     def server(self) -> str:
@@ -40,6 +48,14 @@ class Endpoint(NamedTuple):
         """The name, for messages, of the one we connect to."""
         proxy = self.proxy
         return self.server if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
+
+
+def bare(failure: DelugeError) -> DelugeError:
+    """`failure` without its past, to be raised outside of any except clause: the frames below hold
+    the prompt, and the exceptions of others hold who knows what.
+    """
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)
 
 
 def connection_failure(error: BaseException, endpoint: Endpoint) -> ConnectionFailedError:

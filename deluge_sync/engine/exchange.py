@@ -11,6 +11,7 @@ ways, transfer encodings other than chunked and anything llhttp calls malformed 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 from ..values.errors import CallError, ConnectionFailedError, DecodeError, ResponseTooLargeError
@@ -110,9 +111,7 @@ class AnswerReader:
             return
         headers = self.headers
         if not self.head_done or "content-length" in headers or "transfer-encoding" in headers:
-            raise ConnectionFailedError(
-                f"the connection was closed {self.progress()}; the answer is not complete"
-            )
+            raise cut_short(self.progress())
         self.complete = True
         self.reusable = False
 
@@ -126,11 +125,15 @@ class AnswerReader:
 
     def body(self) -> bytes:
         """The whole body, decoded; given out once."""
-        pieces, self._pieces = self._pieces, []
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = self.take()
         if body and "content-encoding" in self.headers:
             return decoded(body, self.headers["content-encoding"], self._max_bytes)
         return body
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet, as it came."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def detach(self) -> None:
         """Let go of the parser, which holds this reader."""
@@ -208,42 +211,84 @@ def too_large(max_bytes: int) -> ResponseTooLargeError:
     return ResponseTooLargeError(f"the body of the answer is larger than {max_bytes:,} bytes")
 
 
+def cut_short(progress: str) -> ConnectionFailedError:
+    """The error for an answer whose end never came."""
+    return ConnectionFailedError(
+        f"the connection was closed {progress}; the answer is not complete"
+    )
+
+
 def decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """`body` without its Content-Encoding: gzip, deflate (with and without its zlib wrapper) or
-    identity.
+    """`body` without its Content-Encoding; see `BodyDecoder`."""
+    decoder = BodyDecoder(encoding, max_bytes)
+    whole = decoder.feed(body)
+    decoder.finish()
+    return whole
 
-    Raises `DecodeError` for other encodings and for damaged or truncated data,
-    `ResponseTooLargeError` as soon as the output exceeds `max_bytes`.
+
+class BodyDecoder:
+    """Takes the Content-Encoding off a body, piece by piece: gzip, deflate (with and without its
+    zlib wrapper) or identity.
+
+    Raises `DecodeError` for other encodings and for damaged data, `ResponseTooLargeError` as soon
+    as the output exceeds `max_bytes`.
     """
-    coding = encoding.strip().lower()
-    try:
-        if coding in ("gzip", "x-gzip"):
-            return _inflated(body, 16 + zlib.MAX_WBITS, max_bytes)
-        if coding == "deflate":
-            try:
-                return _inflated(body, zlib.MAX_WBITS, max_bytes)
-            except zlib.error:
-                return _inflated(body, -zlib.MAX_WBITS, max_bytes)
-    except zlib.error:
-        raise DecodeError(f"the body of the answer is not proper {coding} data") from None
-    if coding in ("", "identity"):
-        return body
-    raise DecodeError(f"the answer has a content encoding that was not asked for: {coding!r}")
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        self._coding = encoding.strip().lower()
+        self._max_bytes = max_bytes
+        self._room = max_bytes + 1
+        self._members_left = _MOST_GZIP_MEMBERS
+        self._inflater: Any = None
+        self._start = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` adds to the body; b"" where that cannot be told yet."""
+        if self._coding in ("", "identity"):
+            return data
+        if self._coding not in _INFLATED:
+            raise DecodeError(
+                f"the answer has a content encoding that was not asked for: {self._coding!r}"
+            )
+        try:
+            return b"".join(self._inflated(data))
+        except zlib.error:
+            raise self._damaged() from None
+
+    def finish(self) -> None:
+        """The body has ended: a `DecodeError` if its encoding has not."""
+        whole = self._inflater is not None and self._inflater.eof and not self._start
+        if self._coding in _INFLATED and not whole:
+            raise self._damaged()
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        data = self._start + data
+        self._start = b""
+        while data:
+            if self._inflater is None or self._inflater.eof:
+                if len(data) < 2:
+                    self._start = data
+                    return
+                self._inflater = self._next_inflater(data)
+            piece = self._inflater.decompress(data, self._room)
+            self._room -= len(piece)
+            if not self._room:
+                raise too_large(self._max_bytes)
+            yield piece
+            data = self._inflater.unused_data
+
+    def _next_inflater(self, data: bytes) -> Any:
+        if not self._members_left:
+            raise zlib.error
+        self._members_left -= 1
+        if self._coding != "deflate":
+            return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        # RFC 1950, section 2.2: what a zlib wrapper begins with, and no sane block does.
+        wrapped = data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
+        return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
+
+    def _damaged(self) -> DecodeError:
+        return DecodeError(f"the body of the answer is not proper {self._coding} data")
 
 
-def _inflated(body: bytes, window_bits: int, max_bytes: int) -> bytes:
-    pieces = []
-    room = max_bytes + 1
-    for _ in range(_MOST_GZIP_MEMBERS):
-        inflater = zlib.decompressobj(window_bits)
-        piece = inflater.decompress(body, room)
-        pieces.append(piece)
-        room -= len(piece)
-        if not room:
-            raise too_large(max_bytes)
-        body = inflater.unused_data
-        if not inflater.eof or not body:
-            break
-    if not inflater.eof or body:
-        raise zlib.error
-    return b"".join(pieces)
+_INFLATED = ("gzip", "x-gzip", "deflate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import socket
 import threading
 import time
@@ -14,6 +15,8 @@ from typing import Any, Optional
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.response import BaseHTTPResponse
 
 from ..values.errors import (
     CallCancelledError,
@@ -21,15 +24,17 @@ from ..values.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     DelugeError,
+    TransientError,
 )
 from ..values.secret import Credential
 from ..values.wire import HttpRequest, HttpResponse
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
-from .endpoints import FOREIGN_ERRORS, Endpoint, connection_failure
-from .exchange import decoded, too_large
+from .endpoints import FAILURES, Endpoint, bare, connection_failure
+from .exchange import cut_short, decoded, too_large
 from .heads import header_problem, target_of
-from .transport import MAX_RESPONSE_BYTES
+from .streams import AnswerStream, unpacked
+from .transport import MAX_RESPONSE_BYTES, BodyStream
 
 _BUFFER = 65_536
 _UNUSABLE = (
@@ -38,6 +43,7 @@ _UNUSABLE = (
     requests.exceptions.MissingSchema,
     requests.exceptions.InvalidHeader,
 )
+_READ_TIMEOUTS = (requests.exceptions.ReadTimeout, ReadTimeoutError)
 
 
 class SessionTransport:
@@ -64,7 +70,7 @@ class SessionTransport:
         wall_clock: Clock = time.time,
     ) -> None:
         self._session = session
-        self._max_response_bytes = max_response_bytes
+        self._most_bytes = max_response_bytes
         self._connect_timeout = connect_timeout
         self._clock = clock
         self._wall_clock = wall_clock
@@ -80,28 +86,38 @@ class SessionTransport:
         cancellation: Cancellation,
     ) -> HttpResponse:
         """See `Transport.send`."""
-        flight = _Flight(deadline, self._clock, self._max_response_bytes)
-        self._flights.add(flight)
-        cancellation.add(flight.interrupt)
-        failure: Optional[DelugeError] = None
+        flight = _Flight(self, request, deadline, cancellation)
         try:
-            self._send(request, credentials, flight)
-        except DelugeError as error:
-            failure = error
-        except FOREIGN_ERRORS as error:
-            failure = self._translated(error, request, flight)
+            return self._send(request, credentials, flight)
+        except FAILURES as error:
+            failure = flight.failure(error)
         finally:
-            cancellation.discard(flight.interrupt)
-            self._flights.discard(flight)
             flight.end()
-        if flight.answer is not None:
-            return flight.answer._replace(received_at=self._wall_clock())
-        failure = failure or ConnectionFailedError("the session gave no answer")
-        if flight.interrupted:
-            failure = CallCancelledError("the call was cancelled while it was being sent")
-        # Without its past: exceptions of requests hold the request, and so the keys.
-        failure.__cause__ = failure.__context__ = None
-        raise failure.with_traceback(None)
+        raise bare(failure)
+
+    def stream(
+        self,
+        request: HttpRequest,
+        *,
+        credentials: tuple[Credential, ...],
+        deadline: float,
+        silence: float,
+        cancellation: Cancellation,
+    ) -> BodyStream:
+        """See `Transport.stream`. Where the adapter is not an `HTTPAdapter`, pieces come when it
+        gives them.
+        """
+        flight = _Flight(self, request, deadline, cancellation, silence)
+        try:
+            head = self._send(unpacked(request), credentials, flight)
+            return AnswerStream(head, flight, self._most_bytes)
+        except FAILURES as error:
+            failure = flight.failure(error)
+        except BaseException:
+            flight.end()
+            raise
+        flight.end()
+        raise bare(failure)
 
     def close(self) -> None:
         """Wake the calls in flight; every later `send` is cancelled."""
@@ -111,28 +127,31 @@ class SessionTransport:
 
     def _send(
         self, request: HttpRequest, credentials: tuple[Credential, ...], flight: _Flight
-    ) -> None:
+    ) -> HttpResponse:
+        """The answer, or its head alone where the flight is a stream's."""
         if self._closed:
             flight.interrupt()
         if flight.interrupted:
             raise CallCancelledError("the call was cancelled")
         target_of(request.url)
         prepared = self._prepared(request, credentials)
-        prepared.hooks["response"].append(flight.read)
+        prepared.hooks["response"].append(flight.take)
         url = prepared.url or request.url
         settings = self._session.merge_environment_settings(url, {}, True, None, None)
         self._track(prepared, settings)
         left = flight.left()
+        patience = (min(left, self._connect_timeout), min(left, flight.silence))
         _current.flight = flight
         try:
-            self._session.send(
-                prepared,
-                allow_redirects=False,
-                timeout=(min(left, self._connect_timeout), left),
-                **settings,
-            )
+            self._session.send(prepared, allow_redirects=False, timeout=patience, **settings)
+        except FAILURES:
+            if flight.answer is None:
+                raise
         finally:
             _current.flight = None
+        if flight.answer is None:
+            raise ConnectionFailedError("the session gave no answer")
+        return flight.answer._replace(received_at=self._wall_clock())
 
     def _prepared(
         self, request: HttpRequest, credentials: tuple[Credential, ...]
@@ -167,51 +186,43 @@ class SessionTransport:
             if isinstance(made_of, type) and issubclass(made_of, http.client.HTTPConnection):
                 pool.ConnectionCls = _tracked(made_of)
 
-    def _translated(
-        self, error: BaseException, request: HttpRequest, flight: _Flight
-    ) -> DelugeError:
-        target = target_of(request.url)
-        endpoint = Endpoint(*target[:3])
-        if self._clock() >= flight.deadline:
-            return flight.too_late()
-        if isinstance(error, _UNUSABLE):
-            name = type(error).__name__
-            return ConfigError(f"the session cannot send to {endpoint.server} ({name})")
-        if isinstance(error, requests.exceptions.ConnectTimeout):
-            within = f"{self._connect_timeout:g} s"
-            return ConnectionFailedError(f"no connection to {endpoint.server} within {within}")
-        return connection_failure(error, endpoint)
-
 
 class _Flight:
-    """One call under way: its deadline, the socket it waits on, and in the end its answer."""
+    """One call under way: its deadline, the socket it waits on, and its answer as it comes.
 
-    def __init__(self, deadline: float, clock: Clock, max_bytes: int) -> None:
-        self.deadline = deadline
+    Where `silence` is finite the call is a stream, and this its `Source`.
+    """
+
+    def __init__(
+        self,
+        transport: SessionTransport,
+        request: HttpRequest,
+        deadline: float,
+        cancellation: Cancellation,
+        silence: float = math.inf,
+    ) -> None:
+        self.silence = silence
         self.interrupted = False
         self.answer: Optional[HttpResponse] = None
         self.connection: Any = None
         self.sock: Any = None
-        self._clock = clock
-        self._max_bytes = max_bytes
+        self.met_end = False
+        self._transport = transport
+        self._request = request
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._response: Optional[requests.Response] = None
+        self._pieces: Iterator[bytes] = iter(())
         self._size: Optional[int] = None
+        transport._flights.add(self)
+        cancellation.add(self.interrupt)
 
     def left(self) -> float:
         """Seconds to the deadline; raises where there are none."""
-        left = self.deadline - self._clock()
+        left = self._deadline - self._transport._clock()
         if left <= 0:
-            raise self.too_late()
+            raise self._too_late()
         return left
-
-    def too_late(self) -> DeadlineExceededError:
-        """The error that says what was waited for."""
-        if self._size is not None:
-            where = f"while reading the body, {self._size:,} bytes so far"
-        elif self.sock is not None:
-            where = "while waiting for the head of the answer"
-        else:
-            where = "before the request was sent"
-        return DeadlineExceededError(f"the deadline passed {where}")
 
     def interrupt(self) -> None:
         """Shut the socket down that is waited on, if there is one in reach."""
@@ -222,35 +233,113 @@ class _Flight:
                 # See `Connection.interrupt` for why it is not the socket's own method.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
+    def take(self, response: requests.Response, **_: Any) -> None:
+        """Take the answer, whole unless the call is a stream; a response hook.
+
+        It runs before requests looks at redirects, as that would read a redirect's body without a
+        cap. So redirects are taken whole, too.
+        """
+        self._response = response
+        if self.met_end:
+            raise cut_short(self._progress())  # http.client takes half a head for a whole one
+        self._size = 0
+        self._pieces = _raw_pieces(response.raw, of_ours=self.sock is not None)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        body = b""
+        if self.silence == math.inf:
+            body = self._whole(response)
+            if body and "content-encoding" in headers:
+                body = decoded(body, headers["content-encoding"], self._transport._most_bytes)
+            vars(response).update(_content=body)
+        elif response.is_redirect:
+            self._pieces = iter((self._whole(response),))
+            self._size = 0
+        self.answer = HttpResponse(response.status_code, headers, body)
+
+    def receive(self) -> bytes:
+        """See `Source.receive`."""
+        self.left()
+        self._check()
+        piece = next(self._pieces, b"")
+        most = self._transport._most_bytes
+        self._size = (self._size or 0) + len(piece)
+        if self._size > most:
+            raise too_large(most)
+        raw = self._response.raw if self._response is not None else None
+        if getattr(raw, "closed", True):
+            self._let_go()
+        if not piece:
+            self._check()
+            if self.met_end and getattr(raw, "chunked", False):
+                raise cut_short(self._progress())  # urllib3 lets the last chunk's end be missing
+            self._mark_read()
+        return piece
+
+    def failure(self, error: Exception) -> DelugeError:
+        """See `Source.failure`."""
+        if self.interrupted:
+            return CallCancelledError("the call was cancelled while under way")
+        if isinstance(error, DelugeError):
+            return error
+        if self._transport._clock() >= self._deadline:
+            return self._too_late()
+        if isinstance(error, _READ_TIMEOUTS) and self.silence < math.inf:
+            return TransientError(f"nothing came for {self.silence:g} s {self._progress()}")
+        endpoint = Endpoint(*target_of(self._request.url)[:3])
+        if isinstance(error, _UNUSABLE):
+            name = type(error).__name__
+            return ConfigError(f"the session cannot send to {endpoint.server} ({name})")
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            within = f"{self._transport._connect_timeout:g} s"
+            return ConnectionFailedError(f"no connection to {endpoint.server} within {within}")
+        return connection_failure(error, endpoint)
+
     def end(self) -> None:
-        """Let go of the socket: it may be another call's now."""
+        """See `Source.end`."""
+        self._cancellation.discard(self.interrupt)
+        self._transport._flights.discard(self)
+        response = self._response
+        if response is not None:
+            if not vars(response)["_content_consumed"]:
+                self.interrupt()  # a forked child may hold the socket open
+            response.close()
+        self._let_go()
+
+    def cut(self) -> None:
+        """See `Source.cut`: urllib3's pool, to which `end` gives the connection, has a lock."""
+        self._transport._flights.discard(self)
+        self.interrupt()
+        if self._response is not None:
+            self._response.raw.close()
+
+    def _whole(self, response: requests.Response) -> bytes:
+        body = b"".join(iter(self.receive, b""))
+        response.close()
+        return body
+
+    def _mark_read(self) -> None:
+        """Have requests believe that it has read the body: it keeps the connection then."""
+        if self._response is not None:
+            vars(self._response).update(_content=b"", _content_consumed=True)
+
+    def _let_go(self) -> None:
+        """The socket may be another call's now."""
         self.sock = self.connection = None
 
-    def read(self, response: requests.Response, **_: Any) -> None:
-        """Read the body; a response hook, run before requests looks at redirects, as it would
-        read a redirect's body without a cap.
-        """
-        pieces = []
-        self._size = 0
-        try:
-            for piece in _raw_pieces(response.raw):
-                pieces.append(piece)
-                self._size += len(piece)
-                if self._size > self._max_bytes:
-                    raise too_large(self._max_bytes)
-                self.left()
-            if self.interrupted:
-                raise CallCancelledError("the call was cancelled")
-            body = b"".join(pieces)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            if body and "content-encoding" in headers:
-                body = decoded(body, headers["content-encoding"], self._max_bytes)
-        except BaseException:
-            response.close()
-            raise
-        vars(response).update(_content=body, _content_consumed=True)
-        response.close()
-        self.answer = HttpResponse(response.status_code, headers, body)
+    def _check(self) -> None:
+        if self.interrupted:
+            raise CallCancelledError("the call was cancelled")
+
+    def _progress(self) -> str:
+        """What is waited for."""
+        if self._size is not None:
+            return f"while reading the body, {self._size:,} bytes so far"
+        if self.sock is not None:
+            return "while waiting for the head of the answer"
+        return "before the request was sent"
+
+    def _too_late(self) -> DeadlineExceededError:
+        return DeadlineExceededError(f"the deadline passed {self._progress()}")
 
 
 class _Current(threading.local):
@@ -308,10 +397,13 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> Optional[int]:
-        self._sock.settimeout(self._flight.left())
+        flight = self._flight
+        self._sock.settimeout(min(flight.left(), flight.silence))
         count: Optional[int] = self._raw.readinto(buffer)
-        if not count and self._flight.interrupted:
-            raise CallCancelledError("the call was cancelled")
+        if not count:
+            flight.met_end = True
+            if flight.interrupted:
+                raise CallCancelledError("the call was cancelled")
         return count
 
     def close(self) -> None:
@@ -330,16 +422,18 @@ def _tracked(made_of: type) -> type:
     return _tracked_types[made_of]
 
 
-def _raw_pieces(raw: Any) -> Iterator[bytes]:
-    """The body as it came; `raw` is urllib3's response, or what a foreign adapter has for it."""
-    if hasattr(raw, "stream"):
+def _raw_pieces(raw: Any, *, of_ours: bool) -> Iterator[bytes]:
+    """The body as it came; `raw` is urllib3's response, or what a foreign adapter has for it.
+
+    `of_ours` if it reads from a connection of ours: then pieces are given as they come, while
+    urllib3's `stream` waits for whole chunks, or as much as was asked for.
+    """
+    if of_ours and isinstance(raw, BaseHTTPResponse):
+        yield from iter(lambda: raw.read1(_BUFFER, decode_content=False) or b"", b"")
+    elif hasattr(raw, "stream"):
         yield from raw.stream(_BUFFER, decode_content=False)
-        return
-    while True:
-        piece = raw.read(_BUFFER) if raw is not None else b""
-        if not piece:
-            return
-        yield piece
+    elif raw is not None:
+        yield from iter(lambda: raw.read(_BUFFER) or b"", b"")
 
 
 def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:

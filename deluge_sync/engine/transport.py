@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import deque
@@ -14,16 +15,18 @@ from ..values.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     DelugeError,
+    TransientError,
 )
 from ..values.secret import Credential
 from ..values.wire import HttpRequest, HttpResponse
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 from .connections import Connection, RequestHead
-from .endpoints import FOREIGN_ERRORS, Endpoint, connection_failure
+from .endpoints import FAILURES, Endpoint, bare, connection_failure
 from .exchange import AnswerReader, ParserFactory
 from .heads import rendered_head, target_of
 from .proxies import proxy_for
+from .streams import AnswerStream, unpacked
 from .trust import Trust
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -163,36 +166,39 @@ class PooledTransport:
         cancellation: Cancellation,
     ) -> HttpResponse:
         """See `Transport.send`."""
-        connection: Optional[Connection] = None
-        plan: Optional[_Plan] = None
-        may_have_been_sent = False
+        loan = _Loan(self, deadline, cancellation)
         try:
-            self._check(cancellation)
-            plan = self._plan(request, credentials)
-            connection = self._idle_connection(plan.idle) or self._new_connection(plan.endpoint)
-            cancellation.add(connection.interrupt)
-            if not connection.is_open:
-                self._connect(connection, deadline)
-            may_have_been_sent = True
-            return self._answer(connection, plan.head, request.body, deadline)
-        except DelugeError as error:
-            failure = error
-        except FOREIGN_ERRORS as error:
-            if plan is None:
-                raise
-            failure = connection_failure(error, plan.endpoint)
+            connection, head = self._lend(loan, request, credentials)
+            connection.exchange(head, request.body, deadline)
+            return self._answer(connection.reader)
+        except FAILURES as error:
+            failure = loan.failure(error)
         finally:
-            if connection is not None and plan is not None:
-                cancellation.discard(connection.interrupt)
-                self._give_back(connection, plan.idle, cancellation)
-        if connection is not None and connection.interrupted:
-            failure = CallCancelledError("the call was cancelled while it was being sent")
-        if isinstance(failure, CallError):
-            failure.may_have_been_sent = may_have_been_sent
-        # Outside of the except clauses, and without its past: the frames below hold the prompt,
-        # and the exceptions of others hold who knows what.
-        failure.__cause__ = failure.__context__ = None
-        raise failure.with_traceback(None)
+            loan.end()
+        raise bare(failure)
+
+    def stream(
+        self,
+        request: HttpRequest,
+        *,
+        credentials: tuple[Credential, ...],
+        deadline: float,
+        silence: float,
+        cancellation: Cancellation,
+    ) -> BodyStream:
+        """See `Transport.stream`."""
+        loan = _Loan(self, deadline, cancellation, silence)
+        try:
+            connection, head = self._lend(loan, unpacked(request), credentials)
+            connection.begin(head, request.body, deadline)
+            return AnswerStream(loan.head(self._wall_clock), loan, self._max_response_bytes)
+        except FAILURES as error:
+            failure = loan.failure(error)
+        except BaseException:
+            loan.end()
+            raise
+        loan.end()
+        raise bare(failure)
 
     def close(self) -> None:
         """See `Transport.close`. It does not wait for the calls in flight to notice."""
@@ -207,12 +213,23 @@ class PooledTransport:
             raise CallCancelledError("the transport is closed")
         cancellation.check()
 
-    def _answer(
-        self, connection: Connection, head: RequestHead, body: bytes, deadline: float
-    ) -> HttpResponse:
-        connection.exchange(head, body, deadline)
-        reader = connection.reader
+    def _answer(self, reader: AnswerReader) -> HttpResponse:
         return HttpResponse(reader.status, reader.headers, reader.body(), self._wall_clock())
+
+    def _lend(
+        self, loan: _Loan, request: HttpRequest, credentials: tuple[Credential, ...]
+    ) -> tuple[Connection, RequestHead]:
+        """A connection for `request`, and its head: all that goes before sending."""
+        self._check(loan.cancellation)
+        plan = self._plan(request, credentials)
+        connection = self._idle_connection(plan.idle) or self._new_connection(plan.endpoint)
+        loan.idle = plan.idle
+        loan.connection = connection
+        loan.cancellation.add(connection.interrupt)
+        if not connection.is_open:
+            self._connect(connection, loan.deadline)
+        loan.sent = True
+        return connection, plan.head
 
     def _connect(self, connection: Connection, deadline: float) -> None:
         peer = connection.endpoint.peer
@@ -312,3 +329,93 @@ class PooledTransport:
                     self._drop(idle.pop())
                 except IndexError:
                     break
+
+
+class _Loan:
+    """A connection while one request has it, and the `Source` of that request's stream."""
+
+    __slots__ = ("_pool", "_silence", "cancellation", "connection", "deadline", "idle", "sent")
+
+    def __init__(
+        self,
+        pool: PooledTransport,
+        deadline: float,
+        cancellation: Cancellation,
+        silence: float = math.inf,
+    ) -> None:
+        self._pool = pool
+        self._silence = silence
+        self.deadline = deadline
+        self.cancellation = cancellation
+        self.connection: Optional[Connection] = None
+        self.idle: deque[Connection] = _NOWHERE
+        self.sent = False
+
+    def head(self, wall_clock: Clock) -> HttpResponse:
+        """Wait for the answer's head."""
+        connection = self.connection
+        assert connection is not None
+        reader = connection.reader
+        while not reader.head_done:
+            self._advance(connection)
+        return HttpResponse(reader.status, reader.headers, b"", wall_clock())
+
+    def receive(self) -> bytes:
+        """See `Source.receive`."""
+        connection = self.connection
+        assert connection is not None
+        reader = connection.reader
+        if connection.interrupted:
+            raise CallCancelledError
+        while True:
+            piece = reader.take()
+            if piece or reader.complete:
+                return piece
+            self._advance(connection)
+
+    def failure(self, error: Exception) -> DelugeError:
+        """See `Source.failure`."""
+        connection = self.connection
+        if connection is not None and connection.interrupted:
+            failure: DelugeError = CallCancelledError("the call was cancelled while under way")
+        elif isinstance(error, DelugeError):
+            failure = error
+        elif connection is not None:
+            failure = connection_failure(error, connection.endpoint)
+        else:
+            raise error
+        if isinstance(failure, CallError):
+            failure.may_have_been_sent = self.sent
+        return failure
+
+    def end(self) -> None:
+        """See `Source.end`."""
+        connection = self.connection
+        if connection is not None:
+            self.cancellation.discard(connection.interrupt)
+            if connection.reader.reusable:
+                connection.reader.take()
+            else:
+                connection.interrupt()  # a forked child may hold the socket open
+            self._pool._give_back(connection, self.idle, self.cancellation)
+
+    def cut(self) -> None:
+        """See `Source.cut`."""
+        if self.connection is not None:
+            self.connection.interrupt()
+            self._pool._drop(self.connection)
+
+    def _advance(self, connection: Connection) -> None:
+        """Feed the reader what comes next."""
+        until = min(self.deadline, self._pool._clock() + self._silence)
+        connection.keep_time_here()
+        try:
+            connection.advance(until)
+        except DeadlineExceededError:
+            if until < self.deadline:
+                progress = connection.reader.progress()
+                raise TransientError(f"nothing came for {self._silence:g} s {progress}") from None
+            raise
+
+
+_NOWHERE: deque[Connection] = deque(maxlen=0)
