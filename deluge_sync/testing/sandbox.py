@@ -12,8 +12,10 @@ from .connection import Counters
 from .faults import FaultLike, FaultPlan
 from .journal import Journal, Record
 from .limiter import Limiter
+from .openai_responses import OpenAIResponses
 from .server import HOST, Server
 from .service import Delay, Policy, Service
+from .wires import Wires
 
 MAX_BODY = 64 << 20
 
@@ -28,6 +30,9 @@ class Sandbox:
     them it echoes the last user text. `delay` is seconds before each answer, or a callable that
     takes the `Question`; `event_delay` the same for each event of a stream after its first, asked
     anew each time. `models`: the only ids that exist (None: every id does).
+
+    Background: a response of OpenAI's Responses that runs there is done when it is asked after for
+    the `background_polls`th time, and not before `background_seconds` have gone by.
 
     Limits: `requests_per_minute` and the three of tokens (None: no limit), enforced strictly by an
     exact log of the last 60 s (`limiter="sliding"`) or a token bucket ("bucket"), told in the
@@ -53,6 +58,8 @@ class Sandbox:
         tokens: tuple[int, ...] | None = None,
         delay: Delay = 0.0,
         event_delay: Delay = 0.0,
+        background_polls: int = 2,
+        background_seconds: float = 0.0,
         models: Sequence[str] | None = None,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
@@ -95,6 +102,7 @@ class Sandbox:
                 count_max_tokens=count_max_tokens,
                 clock=clock,
             ),
+            wires=Wires(OpenAIResponses(background_polls, background_seconds)),
             answerer=Answerer(answer, fixed=fixed, template=template, tokens=tokens),
             limiter=self._limiter,
             faults=self._faults,

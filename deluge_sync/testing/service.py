@@ -24,9 +24,10 @@ from .faults import Fault, FaultPlan
 from .http import Answer, Headers, Incoming
 from .journal import Journal, Record
 from .limiter import Admission, Limiter, Refusal
+from .openai_responses import Kept
 from .streams import STREAM_TYPE, Stream, deliver_stream
 from .wire import Route
-from .wires import wire_of
+from .wires import Wires
 
 OWN_PATHS = "/_sandbox/"
 Delay = Union[float, Callable[[Question], float]]
@@ -41,6 +42,7 @@ class Visit:
         "fault",
         "finished",
         "incoming",
+        "kept",
         "path",
         "query",
         "question",
@@ -49,15 +51,16 @@ class Visit:
         "wire",
     )  # fmt: skip
 
-    def __init__(self, serial: int, incoming: Incoming) -> None:
+    def __init__(self, serial: int, incoming: Incoming, wires: Wires) -> None:
         self.serial = serial
         self.incoming = incoming
         self.path, _, self.query = incoming.target.partition("?")
-        self.wire = wire_of(incoming.method, self.path, incoming.headers)
+        self.wire = wires.of(incoming.method, self.path, incoming.headers)
         self.route: Route | None = None
         self.body: Any = None
         self.question: Question | None = None
         self.finished: Finished | None = None
+        self.kept: Kept | None = None
         self.admission: Admission | None = None
         self.fault: Fault | None = None
 
@@ -83,6 +86,7 @@ class Service:
         self,
         policy: Policy,
         *,
+        wires: Wires,
         answerer: Answerer,
         limiter: Limiter,
         faults: FaultPlan,
@@ -90,6 +94,7 @@ class Service:
         counters: Counters,
     ) -> None:
         self._policy = policy
+        self._wires = wires
         self._answerer = answerer
         self._limiter = limiter
         self._faults = faults
@@ -103,7 +108,7 @@ class Service:
             connection.deliver(self._own_page(incoming))
             return
         connection.count()
-        visit = Visit(self._serial, incoming)
+        visit = Visit(self._serial, incoming, self._wires)
         self._serial += 1
         try:
             self._examine(visit)
@@ -128,6 +133,10 @@ class Service:
             visit.body = parse_json(visit.incoming)
             visit.question = wire.question(route, visit.body, headers, policy.strict)
             model = visit.question.model
+        elif route.operation == "kept":
+            kept = self._wires.responses.kept
+            visit.kept = kept(route, visit.incoming.method, visit.query, time.time())
+            visit.question = visit.kept.question
         if model is not None and policy.models is not None and model not in policy.models:
             raise wire.unknown_model(model)
 
@@ -190,18 +199,27 @@ class Service:
 
     def _good(self, visit: Visit) -> Answer | Stream:
         try:
-            if visit.finished is not None and visit.question is not None and visit.question.stream:
-                return self._stream(visit, visit.question, visit.finished)
+            events = self._events(visit)
+            if events is not None and visit.question is not None:
+                return self._stream(visit, visit.question, events)
             return Answer(200, self._headers(visit), dump_json(self._body(visit)))
         except Exception as error:  # a user's `Reply` that cannot be put into JSON
             return self._error(visit, _broken(error))
 
-    def _stream(self, visit: Visit, question: Question, finished: Finished) -> Stream:
+    def _events(self, visit: Visit) -> list[bytes] | None:
+        """The answer in events, where it was asked for so."""
+        if visit.kept is not None:
+            return visit.kept.events
+        question, finished = visit.question, visit.finished
+        if finished is None or question is None or not question.stream:
+            return None
+        return visit.wire.stream(question, finished, visit.serial, time.time())
+
+    def _stream(self, visit: Visit, question: Question, events: list[bytes]) -> Stream:
         wire, fault, problem = visit.wire, visit.fault, b""
         if fault is not None and fault.kind == "stream_error":
             status = fault.status or 500
             problem = wire.stream_problem(problem_of(fault, status, wire), visit.serial)
-        events = wire.stream(question, finished, visit.serial, time.time())
         headers = (STREAM_TYPE, *self._headers(visit)[1:])
         return Stream(headers, events, self._pause(question), problem)
 
@@ -214,6 +232,8 @@ class Service:
     def _body(self, visit: Visit) -> Any:
         wire, route = visit.wire, visit.route
         assert route is not None
+        if visit.kept is not None:
+            return visit.kept.body
         if visit.finished is not None and visit.question is not None:
             return wire.answer(visit.question, visit.finished, visit.serial, time.time())
         if visit.question is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Optional, Protocol
 
 from .answers import Finished, Question
 from .checks import VendorError
@@ -14,10 +14,13 @@ Body = dict[str, Any]
 
 
 class Route(NamedTuple):
-    """What a path asks for: "generate", "count", "models" or "model"; and the id in the path."""
+    """What a path asks for: "generate", "count", "models", "model" or "kept"; and the ids in the
+    path: of a `model`, or of a response that is `kept`.
+    """
 
     operation: str
-    model: str | None = None
+    model: Optional[str] = None
+    kept: Optional[str] = None
 
 
 class Wire(Protocol):

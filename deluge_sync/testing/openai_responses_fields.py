@@ -1,0 +1,283 @@
+"""The fields and input items Responses accepts, read into text.
+
+From the openai SDK 3.54 (`types/responses`: `response_create_params.py`,
+`response_input_item_param.py`, `input_token_count_params.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+from .checks import (
+    ARRAY,
+    BOOLEAN,
+    INTEGER,
+    OBJECT,
+    STRING,
+    STRING_OR_ARRAY,
+    STRING_OR_OBJECT,
+    STRINGS,
+    Fields,
+    Path,
+    VendorError,
+    check_fields,
+    integer_from,
+    number_between,
+    one_of,
+)
+from .openai_fields import VOICE
+
+_COUNTED: Fields = {
+    "model": STRING,
+    "conversation": STRING_OR_OBJECT,
+    "input": STRING_OR_ARRAY,
+    "instructions": STRING,
+    "parallel_tool_calls": BOOLEAN,
+    "previous_response_id": STRING,
+    "reasoning": OBJECT,
+    "text": OBJECT,
+    "tool_choice": STRING_OR_OBJECT,
+    "tools": ARRAY,
+    "truncation": one_of("auto", "disabled"),
+}
+COUNT_FIELDS: Fields = {**_COUNTED, "personality": STRING}
+FIELDS: Fields = {
+    **_COUNTED,
+    "access_programs": OBJECT,
+    "background": BOOLEAN,
+    "background_options": OBJECT,
+    "context_management": ARRAY,
+    "image": OBJECT,
+    "include": STRINGS,
+    "max_output_tokens": integer_from(1),
+    "max_tool_calls": INTEGER,
+    "metadata": OBJECT,
+    "moderation": OBJECT,
+    "prompt": OBJECT,
+    "prompt_cache_key": STRING,
+    "prompt_cache_options": OBJECT,
+    "prompt_cache_retention": one_of("in_memory", "24h"),
+    "safety_identifier": STRING,
+    "service_tier": one_of("auto", "default", "flex", "scale", "priority", "fast", "ultrafast"),
+    "store": BOOLEAN,
+    "stream": BOOLEAN,
+    "stream_options": OBJECT,
+    "temperature": number_between(0, 2),
+    "top_logprobs": integer_from(0),
+    "top_p": number_between(0, 1),
+    "user": STRING,
+}
+_NESTED: Mapping[str, Fields] = {
+    "background_options": {
+        "completion_window": one_of("soonest", "2h", "8h"),
+        "continuation_id": STRING,
+    },
+    "prompt_cache_options": {
+        "mode": one_of("implicit", "explicit"),
+        "ttl": one_of("30m", "12h"),
+        "prewarm": BOOLEAN,
+        "comparison_response_id": STRING,
+    },
+    "reasoning": {
+        "effort": one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+        "summary": one_of("auto", "concise", "detailed"),
+        "generate_summary": one_of("auto", "concise", "detailed"),
+        "mode": STRING,
+        "context": one_of("auto", "current_turn", "all_turns"),
+    },
+    "stream_options": {"include_obfuscation": BOOLEAN},
+    "text": {"format": OBJECT, "verbosity": one_of("low", "medium", "high")},
+}
+_FORMATS: Mapping[str, Fields] = {
+    "text": {},
+    "json_object": {},
+    "json_schema": {"name": STRING, "schema": OBJECT, "strict": BOOLEAN, "description": STRING},
+}
+_INCLUDABLE = one_of(
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+)
+
+_STATUS = one_of("in_progress", "completed", "incomplete")
+_MESSAGE: Fields = {
+    "role": one_of("user", "system", "developer", "assistant"),
+    "content": STRING_OR_ARRAY,
+    "phase": one_of("commentary", "final_answer"),
+    "status": _STATUS,
+    "id": STRING,
+}
+_CALL: Fields = {"id": STRING, "call_id": STRING, "name": STRING, "namespace": STRING}
+_ITEMS: Mapping[str, tuple[Fields, tuple[str, ...]]] = {
+    "message": (_MESSAGE, ("role", "content")),
+    "function_call": (
+        {**_CALL, "arguments": STRING, "status": _STATUS, "caller": OBJECT, "async": BOOLEAN},
+        ("call_id", "name", "arguments"),
+    ),
+    "function_call_output": (
+        {**_CALL, "output": STRING_OR_ARRAY, "status": _STATUS, "caller": OBJECT},
+        ("call_id", "output"),
+    ),
+    "custom_tool_call": ({**_CALL, "input": STRING, "caller": OBJECT}, ("call_id", "input")),
+    "custom_tool_call_output": (
+        {**_CALL, "output": STRING_OR_ARRAY, "caller": OBJECT},
+        ("call_id", "output"),
+    ),
+    "reasoning": (
+        {
+            "id": STRING,
+            "summary": ARRAY,
+            "content": ARRAY,
+            "encrypted_content": STRING,
+            "status": _STATUS,
+        },
+        ("id", "summary"),
+    ),
+    "item_reference": ({"id": STRING}, ("id",)),
+}
+_KINDS = one_of(*_ITEMS)
+
+_INPUT_PARTS: Mapping[str, Fields] = {
+    "input_text": {"text": STRING, "prompt_cache_breakpoint": OBJECT},
+    "input_image": {
+        "detail": one_of("low", "high", "auto", "original"),
+        "file_id": STRING,
+        "image_url": STRING,
+        "prompt_cache_breakpoint": OBJECT,
+    },
+    "input_file": {
+        "detail": one_of("auto", "low", "high"),
+        "file_data": STRING,
+        "file_id": STRING,
+        "file_url": STRING,
+        "filename": STRING,
+        "prompt_cache_breakpoint": OBJECT,
+    },
+}
+_OUTPUT_PARTS: Mapping[str, Fields] = {
+    "output_text": {"text": STRING, "annotations": ARRAY, "logprobs": ARRAY},
+    "refusal": {"refusal": STRING},
+}
+_BREAKPOINT: Fields = {"mode": one_of("explicit"), "ttl": one_of("30m", "12h")}
+
+
+class Input(NamedTuple):
+    """What the input items say.
+
+    `turns` are (role, text) of messages and tool outputs, `text` is all there is to count,
+    `reasoning` are the items of thinking, with their positions, `called` and `answered` the call
+    ids of tools.
+    """
+
+    system: str | None
+    turns: tuple[tuple[str, str], ...]
+    text: str
+    reasoning: tuple[tuple[int, Mapping[str, Any]], ...]
+    called: frozenset[str]
+    answered: tuple[str, ...]
+
+
+def check_body(body: Any, *, counting: bool, strict: bool) -> None:
+    """Raise OpenAI's `VendorError` for fields it does not have or values it does not take."""
+    fields, required = (COUNT_FIELDS, ()) if counting else (FIELDS, ("model", "input"))
+    check_fields(body, fields, VOICE, required=required, strict=strict)
+    for name, nested in _NESTED.items():
+        if body.get(name) is not None:
+            check_fields(body[name], nested, VOICE, path=(name,), strict=strict)
+    layout = (body.get("text") or {}).get("format")
+    if layout is not None:
+        _check_tagged(layout, _FORMATS, ("text", "format"), strict)
+        if layout["type"] == "json_schema":
+            check_fields(layout, {**_FORMATS["json_schema"], "type": STRING}, VOICE,
+                         path=("text", "format"), required=("name", "schema"))  # fmt: skip
+    for at, word in enumerate(body.get("include") or ()):
+        if not _INCLUDABLE.accepts(word):
+            raise VOICE.wrong(("include", at), _INCLUDABLE.phrase)
+
+
+def read_input(body: Mapping[str, Any], strict: bool) -> Input:
+    """The input items and the instructions. Raises OpenAI's `VendorError`s."""
+    items = body.get("input") or []
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    system = [body["instructions"]] if body.get("instructions") else []
+    turns: list[tuple[str, str]] = []
+    for at, item in enumerate(items):
+        role, text = _read_item(item, ("input", at), strict)
+        if role in ("system", "developer"):
+            system.append(text)
+        elif role:
+            turns.append((role, text))
+    of_kind = _kinds(items)
+    return Input(
+        "\n\n".join(system) if system else None,
+        tuple(turns),
+        "".join([*system, *(text for _, text in turns)]),
+        tuple((at, item) for at, item in enumerate(items) if item.get("type") == "reasoning"),
+        frozenset(item["call_id"] for item in of_kind("function_call", "custom_tool_call")),
+        tuple(
+            item["call_id"]
+            for item in of_kind("function_call_output", "custom_tool_call_output")
+        ),
+    )  # fmt: skip
+
+
+def _kinds(items: list[Any]) -> Callable[..., list[Any]]:
+    return lambda *kinds: [item for item in items if item.get("type") in kinds]
+
+
+def _read_item(item: Any, path: Path, strict: bool) -> tuple[str, str]:
+    """Role and text of one item; role "" where it is no turn."""
+    if not isinstance(item, dict):
+        raise VOICE.wrong(path, "an object")
+    kind = item.get("type") or "message"
+    if not _KINDS.accepts(kind):
+        raise VOICE.wrong((*path, "type"), _KINDS.phrase)
+    fields, required = _ITEMS[kind]
+    fields = {**fields, "type": STRING}
+    check_fields(item, fields, VOICE, path=path, required=required, strict=strict)
+    if kind == "message":
+        parts = _OUTPUT_PARTS if item["role"] == "assistant" else _INPUT_PARTS
+        return item["role"], _read_content(item["content"], parts, (*path, "content"), strict)
+    if kind.endswith("_call"):
+        return "assistant", item.get("arguments") or item.get("input") or ""
+    if kind.endswith("_call_output"):
+        return "tool", _read_content(item["output"], _INPUT_PARTS, (*path, "output"), strict)
+    return "", ""
+
+
+def _read_content(content: Any, parts: Mapping[str, Fields], path: Path, strict: bool) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(_read_part(part, parts, (*path, at), strict) for at, part in enumerate(content))
+
+
+def _read_part(part: Any, parts: Mapping[str, Fields], path: Path, strict: bool) -> str:
+    _check_tagged(part, parts, path, strict)
+    mark = part.get("prompt_cache_breakpoint")
+    if mark is not None:
+        where = (*path, "prompt_cache_breakpoint")
+        check_fields(mark, _BREAKPOINT, VOICE, path=where, required=("mode",), strict=strict)
+    return part.get("text") or part.get("refusal") or ""
+
+
+def _check_tagged(value: Any, kinds: Mapping[str, Fields], path: Path, strict: bool) -> None:
+    """Raise unless `value` is an object of one of those kinds, which its `type` names."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise VOICE.wrong((*path, "type"), one_of(*kinds).phrase)
+    check_fields(value, {**kinds[kind], "type": STRING}, VOICE, path=path, strict=strict)
+
+
+def check_calls(given: Input, called: frozenset[str]) -> None:
+    """Raise unless every tool output answers a call of the input, or one of `called`."""
+    for call_id in given.answered:
+        if call_id not in given.called and call_id not in called:
+            message = f"No tool call found for function call output with call_id {call_id}."
+            raise VendorError(400, message, param="input")
