@@ -254,10 +254,9 @@ class TestGeminiChecks:
         assert answer["error"]["status"] == "INVALID_ARGUMENT"
         assert answer["error"]["message"].startswith(text)
 
-    def test_unknown_verbs_and_versions_are_a_404_and_streams_a_400(self, sandbox):
+    def test_unknown_verbs_and_versions_are_a_404(self, sandbox):
         assert call(sandbox, "/v1/models/echo:fly", contents())[0] == 404
         assert call(sandbox, "/v1beta/echo", contents())[0] == 404
-        assert call(sandbox, "/v1/models/echo:streamGenerateContent", contents())[0] == 400
 
     def test_a_model_id_may_hold_a_colon(self, sandbox):
         _, _, answer = call(sandbox, "/v1/models/fixed:Blue:generateContent", contents())

@@ -1,10 +1,12 @@
-"""Gemini: `POST /{v1,v1beta}/models/{model}:generateContent`, `:countTokens`, `GET .../models`.
+"""Gemini: `POST /{v1,v1beta}/models/{model}:generateContent`, `:streamGenerateContent` (always as
+server-sent events), `:countTokens`, `GET .../models`.
 
 Fields and shapes as in google-genai 3.4 (`types.py`, the `_to_mldev` functions of `models.py`).
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,20 +14,20 @@ from urllib.parse import parse_qs, unquote
 
 from .answers import Finished, Question, count_tokens
 from .checks import VendorError, check_fields
+from .codec import event
+from .gemini_answers import check_token, chunks, whole
 from .gemini_fields import COUNT_FIELDS, FIELDS, VOICE, check_config, read_contents
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .wire import Body, Route
 
-VERBS = {"generateContent": "generate", "countTokens": "count"}
+VERBS = {
+    "generateContent": "generate",
+    "streamGenerateContent": "generate",
+    "countTokens": "count",
+}
 STREAM_VERB = "streamGenerateContent"
 
-_FINISH_REASONS = {
-    "stop": "STOP",
-    "length": "MAX_TOKENS",
-    "tool_calls": "STOP",
-    "content_filter": "SAFETY",
-}
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -38,6 +40,10 @@ _STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 _TYPES = "type.googleapis.com/google.rpc."
+
+
+class StreamRoute(Route):
+    """A path that asks for an answer in events: here the path says so, not the body."""
 
 
 class GeminiContent:
@@ -54,11 +60,10 @@ class GeminiContent:
         if method == "GET":
             return Route("model", name) if name else Route("models")
         model, _, verb = name.rpartition(":")
-        if verb == STREAM_VERB:
-            raise VendorError(400, "the sandbox does not stream")
         if method != "POST" or not model or verb not in VERBS:
             raise VendorError(404, f"Not Found: {method} {path}")
-        return Route(VERBS[verb], model)
+        kind = StreamRoute if verb == STREAM_VERB else Route
+        return kind(VERBS[verb], model)
 
     def key(self, headers: Mapping[str, str], query: str) -> str | None:
         """See `Wire`."""
@@ -76,6 +81,7 @@ class GeminiContent:
             check_fields(body, {**FIELDS, "model": fields["model"]}, VOICE, strict=strict)
         config = body.get("generationConfig") or {}
         check_config(config, strict)
+        check_token(body)
         system, turns, text = read_contents(body, strict)
         return Question(
             self.name,
@@ -87,24 +93,22 @@ class GeminiContent:
             config.get("maxOutputTokens"),
             tuple(config.get("stopSequences") or ()),
             body,
+            isinstance(route, StreamRoute),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:
-        """See `Wire`. A refusal is a blocked prompt: no candidates."""
-        body: Body = {
-            "usageMetadata": _usage(finished),
-            "modelVersion": question.model,
-            "responseId": f"sandbox{serial:017d}",
-        }
-        if finished.finish == "refusal":
-            feedback = {"blockReason": "PROHIBITED_CONTENT", "blockReasonMessage": finished.text}
-            return {"promptFeedback": feedback, **body}
-        candidate = {
-            "content": {"role": "model", "parts": _parts(finished, serial)},
-            "finishReason": _FINISH_REASONS.get(finished.finish, finished.finish),
-            "index": 0,
-        }
-        return {"candidates": [candidate], **body}
+        """See `Wire`."""
+        return whole(question, finished, serial)
+
+    def stream(
+        self, question: Question, finished: Finished, serial: int, now: float
+    ) -> list[bytes]:
+        """See `Wire`. There is no event that says the end."""
+        return [event(chunk) for chunk in chunks(question, finished, serial)]
+
+    def stream_problem(self, problem: VendorError, serial: int) -> bytes:
+        """See `Wire`. Google writes it as bare JSON over several lines, outside of any event."""
+        return json.dumps(self.problem(problem, serial)[0], indent=2).encode() + b"\n"
 
     def count(self, question: Question) -> Body:
         """See `Wire`."""
@@ -173,31 +177,3 @@ class GeminiContent:
 def _quota_failure(period: str) -> Body:
     quota = f"GenerateRequests{period}PerProjectPerModel"
     return {"@type": _TYPES + "QuotaFailure", "violations": [{"quotaId": quota}]}
-
-
-def _parts(finished: Finished, serial: int) -> list[Body]:
-    parts: list[Body] = []
-    if finished.thinking is not None:
-        parts.append({"text": finished.thinking, "thought": True})
-    if finished.text or not finished.tool_calls:
-        parts.append({"text": finished.text})
-    for at, (name, arguments) in enumerate(finished.tool_calls):
-        call = {"id": f"call_sandbox{serial:016d}{at:02d}", "name": name, "args": arguments}
-        # Base64, as the SDK decodes it: "sandbox".
-        parts.append({"functionCall": call, "thoughtSignature": "c2FuZGJveA=="})
-    return parts
-
-
-def _usage(finished: Finished) -> Body:
-    """Gemini's `candidatesTokenCount` leaves out the thoughts."""
-    usage = finished.usage
-    body: Body = {
-        "promptTokenCount": usage.input_tokens,
-        "candidatesTokenCount": usage.output_tokens - usage.reasoning_tokens,
-        "totalTokenCount": usage.input_tokens + usage.output_tokens,
-    }
-    if usage.cache_read_tokens:
-        body["cachedContentTokenCount"] = usage.cache_read_tokens
-    if usage.reasoning_tokens:
-        body["thoughtsTokenCount"] = usage.reasoning_tokens
-    return body

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +17,7 @@ from .checks import (
     STRING,
     STRINGS,
     Fields,
+    Kind,
     Path,
     VendorError,
     bracketed,
@@ -23,6 +27,32 @@ from .checks import (
     one_of,
 )
 
+
+def _is_media_type(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w.+-]+/[\w.+-]+", value) is not None
+
+
+def _is_uri(value: Any) -> bool:
+    return isinstance(value, str) and re.match(r"(https?|gs)://.", value) is not None
+
+
+def _is_base64(value: Any) -> bool:
+    """Google takes both alphabets; its own SDK sends the one for URLs."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
+    except binascii.Error:
+        return False
+    return True
+
+
+_MEDIA_TYPE = Kind("a MIME type", _is_media_type)
+_URI = Kind("a URI", _is_uri)
+_BASE64 = Kind("base64", _is_base64)
+
+SIGNATURE = "c2FuZGJveA=="
+"""Of all that the sandbox's models think: base64, as the SDK decodes it, of "sandbox"."""
 FIELDS: Fields = {
     "contents": ARRAY,
     "systemInstruction": OBJECT,
@@ -32,7 +62,7 @@ FIELDS: Fields = {
     "safetySettings": ARRAY,
     "cachedContent": STRING,
     "labels": OBJECT,
-    "serviceTier": STRING,
+    "serviceTier": one_of("unspecified", "standard", "flex", "priority"),
     "continuationToken": STRING,
     "store": BOOLEAN,
 }
@@ -49,7 +79,7 @@ CONFIG_FIELDS: Fields = {
     "maxOutputTokens": integer_from(1),
     "stopSequences": STRINGS,
     "responseLogprobs": BOOLEAN,
-    "logprobs": INTEGER,
+    "logprobs": number_between(0, 20),
     "presencePenalty": NUMBER,
     "frequencyPenalty": NUMBER,
     "seed": INTEGER,
@@ -71,6 +101,17 @@ _THINKING_FIELDS: Fields = {
     "includeThoughts": BOOLEAN,
     "thinkingBudget": integer_from(-1),
     "thinkingLevel": one_of("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"),
+}
+_INLINE_FIELDS: Fields = {"mimeType": _MEDIA_TYPE, "data": _BASE64, "displayName": STRING}
+_FILE_FIELDS: Fields = {"mimeType": _MEDIA_TYPE, "fileUri": _URI, "displayName": STRING}
+_CALL_FIELDS: Fields = {"id": STRING, "name": STRING, "args": OBJECT}
+_RESPONSE_FIELDS: Fields = {
+    "id": STRING,
+    "name": STRING,
+    "response": OBJECT,
+    "parts": ARRAY,
+    "scheduling": STRING,
+    "willContinue": BOOLEAN,
 }
 _CONTENT_FIELDS: Fields = {"role": one_of("user", "model", "function"), "parts": ARRAY}
 _PART_FIELDS: Fields = {
@@ -94,6 +135,15 @@ _PART_FIELDS: Fields = {
     "documentMetadata": OBJECT,
     "speechMetadata": OBJECT,
     "spreadsheetMetadata": OBJECT,
+}
+
+
+# What is inside of a part: its fields, and those it must have.
+_INSIDE: Mapping[str, tuple[Fields, tuple[str, ...]]] = {
+    "inlineData": (_INLINE_FIELDS, ("mimeType", "data")),
+    "fileData": (_FILE_FIELDS, ("fileUri",)),
+    "functionCall": (_CALL_FIELDS, ("name",)),
+    "functionResponse": (_RESPONSE_FIELDS, ("name", "response")),
 }
 
 
@@ -128,6 +178,11 @@ def check_config(config: Mapping[str, Any], strict: bool) -> None:
         raise VendorError(400, "the sandbox gives one candidate: candidateCount must be 1")
     if config.get("responseSchema") and config.get("responseJsonSchema"):
         raise VendorError(400, "Only one of responseSchema and responseJsonSchema may be set.")
+    schema = config.get("responseSchema") or config.get("responseJsonSchema")
+    if schema and config.get("responseMimeType") != "application/json":
+        raise VendorError(400, "A response schema needs responseMimeType 'application/json'.")
+    if config.get("logprobs") is not None and not config.get("responseLogprobs"):
+        raise VendorError(400, "logprobs may only be set where responseLogprobs is true.")
     thinking = config.get("thinkingConfig")
     if thinking:
         path = (*path, "thinkingConfig")
@@ -150,6 +205,8 @@ def read_contents(
     for at, content in enumerate(contents):
         text = _read_content(content, ("contents", at), strict)
         turns.append((content.get("role") or "user", text))
+    if strict:
+        _check_signatures(contents)
     return system, tuple(turns), (system or "") + "".join(text for _, text in turns)
 
 
@@ -163,6 +220,48 @@ def _read_content(content: Any, path: Path, strict: bool) -> str:
         check_fields(part, _PART_FIELDS, VOICE, path=where, strict=strict)
         if not part:
             raise VOICE.missing((*where, "data"))
+        for name in _INSIDE.keys() & part.keys():
+            _check_inside(part[name], name, (*where, name), strict)
         if part.get("text") and not part.get("thought"):
             texts.append(part["text"])
     return "".join(texts)
+
+
+def _check_inside(value: Any, name: str, path: Path, strict: bool) -> None:
+    """As all that speaks protobuf, Google takes `mime_type` for `mimeType`; its SDK sends that."""
+    fields, required = _INSIDE[name]
+    if isinstance(value, dict):
+        value = {_camel(key): inner for key, inner in value.items()}
+    if value is not None:
+        check_fields(value, fields, VOICE, path=path, required=required, strict=strict)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _check_signatures(contents: list[Any]) -> None:
+    """Raise Google's 400 where a call of the turn at hand has lost its signature.
+
+    As Gemini 3 has it: of the calls of one message only the first is signed, and turns before the
+    user's latest words are not looked at.
+    """
+    for at in range(_turn_start(contents), len(contents)):
+        calls = [part for part in contents[at]["parts"] if part.get("functionCall")]
+        if calls and not calls[0].get("thoughtSignature"):
+            name = calls[0]["functionCall"]["name"]
+            raise VendorError(
+                400,
+                "Function call is missing a thought_signature in functionCall parts: function call "
+                f"`{name}`, position {at + 1}.",
+            )
+
+
+def _turn_start(contents: list[Any]) -> int:
+    """Where the user spoke last, beside giving back what tools said."""
+    for at in range(len(contents) - 1, -1, -1):
+        said = any(not part.get("functionResponse") for part in contents[at]["parts"])
+        if said and (contents[at].get("role") or "user") == "user":
+            return at
+    return 0

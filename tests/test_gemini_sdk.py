@@ -1,0 +1,268 @@
+"""google-genai takes the sandbox's answers, streams and files, and knows all that we send and read.
+
+Skipped where the SDK is absent or older than the wire format we speak (on Python 3.9).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deluge_sync.testing import Fault, Reply, Sandbox
+from deluge_sync.testing.gemini_fields import FIELDS
+
+pytest.importorskip("google.genai", minversion="3")
+
+from google import genai
+from google.genai import errors, types
+
+GOLDEN = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted((Path(__file__).parent / "golden" / "gemini").glob("*.json"))
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
+    "required": ["city", "people"],
+}
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+
+
+def client_of(sandbox: Sandbox, **options):
+    """A client to be kept in a variable: it closes itself when collected."""
+    return genai.Client(api_key="key", http_options={"base_url": sandbox.gemini_url, **options})
+
+
+def same(kind, value):
+    """These models forbid fields they do not have."""
+    parsed = kind.model_validate(value)
+    assert parsed.model_dump(mode="json", by_alias=True, exclude_none=True) == value
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_googles_types_know_every_field_we_send(name):
+    body = GOLDEN[name]["sent"]
+    for content in body["contents"]:
+        if name != "thinking and tools echoed":  # its signatures are not base64
+            same(types.Content, content)
+    same(types.Content, body.get("systemInstruction", {}))
+    config = body.get("generationConfig", {})
+    same(types.GenerationConfig, config)
+    types.GenerateContentConfig.model_validate(config)
+    beside = {"contents", "systemInstruction", "generationConfig"}
+    more = {name: value for name, value in body.items() if name not in beside}
+    if more:
+        assert more.keys() <= FIELDS.keys()
+        types.GenerateContentConfig.model_validate(
+            {"serviceTier": more.get("serviceTier"), "continuationToken": b"token"}
+        )
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_googles_types_know_every_field_we_read(name):
+    golden = GOLDEN[name]
+    bodies = [data for _, data in golden.get("stream", ())]
+    if "received" in golden:
+        bodies.append(golden["received"])
+    for body in bodies:
+        same(types.GenerateContentResponse, body)
+
+
+class TestStreams:
+    """Server-sent events."""
+
+    def test_a_stream_is_the_answer_in_pieces(self, sandbox):
+        client = client_of(sandbox)
+        stream = client.models.generate_content_stream(model="echo", contents="Grüß dich 🌍!")
+        chunks = list(stream)
+        assert [chunk.text for chunk in chunks] == ["Grüß", " dic", "h 🌍!", ""]
+        last = chunks[-1]
+        assert last.candidates[0].finish_reason.value == "STOP"
+        assert last.usage_metadata.candidates_token_count == 3
+        assert sandbox.journal[0].path == "/v1/models/echo:streamGenerateContent"
+
+    def test_thoughts_calls_and_signatures_come_where_the_sdk_looks(self):
+        reply = Reply("I look.", thinking="Hm, hm.", tool_calls=[("look", {"at": 1}), ("go", {})])
+        with Sandbox(answer=[reply, Reply("Yes.", thinking="Hm.")]) as sandbox:
+            client = client_of(sandbox)
+            ask = client.models.generate_content_stream
+            called = list(ask(model="m", contents="Hi"))
+            thought = list(ask(model="m", contents="Hi"))
+        parts = [part for chunk in called for part in chunk.candidates[0].content.parts]
+        assert "".join(part.text for part in parts if part.thought) == "Hm, hm."
+        calls = [part for part in parts if part.function_call]
+        assert [part.function_call.args for part in calls] == [{"at": 1}, {}]
+        assert [part.thought_signature for part in calls] == [b"sandbox", None]
+        last = thought[-1].candidates[0].content.parts[0]
+        assert (last.text, last.thought_signature) == ("", b"sandbox")
+
+    def test_a_refusal_is_a_blocked_prompt(self):
+        with Sandbox(answer=Reply("No.", finish="refusal")) as sandbox:
+            client = client_of(sandbox)
+            (chunk,) = client.models.generate_content_stream(model="m", contents="Hi")
+        assert chunk.prompt_feedback.block_reason.value == "PROHIBITED_CONTENT"
+
+    @pytest.mark.parametrize("after", [0, 1, 2])
+    def test_an_error_in_the_middle_raises_its_class(self, sandbox, after):
+        sandbox.script([Fault("stream_error", status=503, after=after)])
+        client = client_of(sandbox)
+        stream = client.models.generate_content_stream(model="echo", contents="12345678")
+        seen = [next(stream).text for _ in range(after)]
+        assert seen == ["1234", "5678"][:after]
+        with pytest.raises(errors.ServerError) as caught:
+            next(stream)
+        assert (caught.value.code, caught.value.status) == (503, "UNAVAILABLE")
+
+    @pytest.mark.parametrize("kind", ["stream_crlf", "stream_bytes"])
+    def test_other_ways_to_write_a_stream_are_read_alike(self, sandbox, kind):
+        sandbox.script([kind])
+        client = client_of(sandbox)
+        stream = client.models.generate_content_stream(model="echo", contents="Grüß dich 🌍!")
+        assert "".join(chunk.text for chunk in stream) == "Grüß dich 🌍!"
+
+
+class TestContinuation:
+    """Answers that come in pieces."""
+
+    CONTENTS = "One [[sandbox:continue]]two [[sandbox:continue]]three"
+
+    def test_an_answer_in_several_pieces_is_put_together(self, sandbox):
+        client = client_of(sandbox)
+        answer = client.models.generate_content(model="echo", contents=self.CONTENTS)
+        assert answer.text == "One two three"
+        assert answer.candidates[0].finish_reason.value == "STOP"
+        tokens = [record.body.get("continuationToken") for record in sandbox.journal]
+        assert len(tokens) == 3
+        assert len(set(tokens)) == 3
+
+    def test_so_is_one_that_streams(self, sandbox):
+        client = client_of(sandbox)
+        stream = client.models.generate_content_stream(model="echo", contents=self.CONTENTS)
+        assert "".join(chunk.text for chunk in stream) == "One two three"
+
+    def test_a_scripted_reply_may_break_off_too(self):
+        replies = [Reply("One ", finish="CONTINUATION"), Reply("two")]
+        with Sandbox(answer=replies) as sandbox:
+            client = client_of(sandbox)
+            answer = client.models.generate_content(model="m", contents="Hi")
+        assert answer.text == "One two"
+
+    def test_a_token_of_somebody_elses_is_refused(self, sandbox):
+        client = client_of(sandbox)
+        with pytest.raises(errors.ClientError) as caught:
+            client.models.generate_content(
+                model="echo", contents="Hi", config={"continuation_token": b"mine"}
+            )
+        assert caught.value.code == 400
+
+    def test_each_piece_is_billed_for_what_it_holds(self, sandbox):
+        client = client_of(sandbox)
+        answer = client.models.generate_content(
+            model="echo",
+            contents="12345678[[sandbox:continue]]1234",
+            config={"automatic_continuation": False},
+        )
+        assert (answer.text, answer.usage_metadata.candidates_token_count) == ("12345678", 2)
+
+
+class TestMedia:
+    """Pictures and files in prompts."""
+
+    def test_pictures_documents_and_files_are_taken(self, sandbox):
+        client = client_of(sandbox)
+        contents = [
+            "What is this?",
+            types.Part.from_bytes(data=PNG, mime_type="image/png"),
+            types.Part.from_uri(file_uri="https://example.com/a.pdf", mime_type="application/pdf"),
+        ]
+        answer = client.models.generate_content(model="echo", contents=contents)
+        assert answer.text == "What is this?"
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"inlineData": {"mimeType": "image/png"}},
+            {"inlineData": {"mimeType": "png", "data": "iVBO"}},
+            {"inlineData": {"mimeType": "image/png", "data": "not base64"}},
+            {"inlineData": {"mimeType": "image/png", "data": ""}},
+            {"inlineData": {"mimeType": "image/png", "data": "iVBO", "detail": "low"}},
+            {"fileData": {"mimeType": "image/png"}},
+            {"fileData": {"mimeType": "image/png", "fileUri": "cat.png"}},
+        ],
+    )
+    def test_bad_media_is_refused(self, sandbox, part):
+        client = client_of(sandbox)
+        with pytest.raises(errors.ClientError) as caught:
+            client.models.generate_content(
+                model="echo",
+                contents="Hi",
+                config={
+                    "http_options": {
+                        "extra_body": {"contents": [{"role": "user", "parts": [part]}]}
+                    }
+                },
+            )
+        assert caught.value.status == "INVALID_ARGUMENT"
+
+
+def turns(*parts):
+    return [
+        types.Content(role="user", parts=[types.Part(text="Look!")]),
+        types.Content(role="model", parts=list(parts)),
+        types.Content(
+            role="user",
+            parts=[types.Part.from_function_response(name="look", response={"output": "Rain"})],
+        ),
+    ]
+
+
+def call_part(signature):
+    call = types.FunctionCall(name="look", args={})
+    return types.Part(function_call=call, thought_signature=signature)
+
+
+class TestSignatures:
+    """What goes back with a call."""
+
+    def test_what_was_answered_may_be_sent_back(self):
+        replies = [Reply(tool_calls=[("look", {}), ("look", {})]), "Rain it is."]
+        with Sandbox(answer=replies) as sandbox:
+            client = client_of(sandbox)
+            ask = client.models.generate_content
+            called = ask(model="m", contents="Look!").candidates[0].content.parts
+            assert ask(model="m", contents=turns(*called)).text == "Rain it is."
+
+    def test_a_call_without_its_signature_is_refused(self, sandbox):
+        client = client_of(sandbox)
+        with pytest.raises(errors.ClientError, match="thought_signature"):
+            client.models.generate_content(model="echo", contents=turns(call_part(None)))
+
+    def test_turns_before_the_users_last_words_are_not_looked_at(self, sandbox):
+        client = client_of(sandbox)
+        contents = [*turns(call_part(None)), types.ModelContent("Rain."), types.UserContent("Hi")]
+        assert client.models.generate_content(model="echo", contents=contents).text == "Hi"
+
+
+def test_logprobs_come_where_the_sdk_looks(sandbox):
+    client = client_of(sandbox)
+    config = {"response_logprobs": True, "logprobs": 2}
+    answer = client.models.generate_content(model="echo", contents="12345678", config=config)
+    result = answer.candidates[0].logprobs_result
+    assert [token.token for token in result.chosen_candidates] == ["1234", "5678"]
+    assert [len(top.candidates) for top in result.top_candidates] == [2, 2]
+
+
+def test_logprobs_without_their_switch_are_refused(sandbox):
+    client = client_of(sandbox)
+    with pytest.raises(errors.ClientError, match="responseLogprobs"):
+        client.models.generate_content(model="echo", contents="Hi", config={"logprobs": 2})
+
+
+def test_a_schema_needs_its_type(sandbox):
+    client = client_of(sandbox)
+    with pytest.raises(errors.ClientError, match="responseMimeType"):
+        client.models.generate_content(
+            model="echo", contents="Hi", config={"response_json_schema": SCHEMA}
+        )
