@@ -20,6 +20,7 @@ FLOORS = {
     "stores": 2,
     "cache": 3,
     "tokens": 3,
+    "signing": 3,
     "call": 4,
     "stats": 4,
     "journal": 4,

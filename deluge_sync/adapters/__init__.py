@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, gemini, openai_chat, openai_responses
+from . import (
+    anthropic,
+    bedrock_converse,
+    cohere_chat,
+    gemini,
+    openai_chat,
+    openai_responses,
+)
 from .base import Adapter
 
 ADAPTERS: Mapping[str, Adapter] = {
@@ -12,6 +19,8 @@ ADAPTERS: Mapping[str, Adapter] = {
     "openai_responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "bedrock_converse": bedrock_converse,
+    "cohere_chat": cohere_chat,
 }
 """Every adapter by the name that `Provider.adapter` gives it."""
 

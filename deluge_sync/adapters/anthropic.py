@@ -17,10 +17,11 @@ from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolRe
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
+from .address import address, placed, version_header
 from .anthropic_answers import AnswerFold, fault, read
 from .anthropic_cache import mark_prompt, mark_tools
 from .anthropic_media import document, picture
-from .body import JSON_HEADERS, join_url, misplaced, post
+from .body import JSON_HEADERS, misplaced, post
 from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
 
@@ -72,12 +73,13 @@ def encode(request: Request, model: Model) -> HttpRequest:
     `Model.legacy_api_version` where there is one.
     """
     _check_options(request, model)
+    version = _version(request.params, model)
     call = post(
-        join_url(model.provider.base_url, "/v1/messages"),
-        _body(request, model),
+        address(model, "/v1/messages", stream=request.stream),
+        placed(_body(request, model), model, version),
         JSON_HEADERS,
         model.provider.headers,
-        {"anthropic-version": _version(request.params, model)},
+        version_header(model, "anthropic-version", version),
         request.extra_headers,
         extra_body=mark_tools(request.extra_body, request.prompt_cache),
         nested="output_config",

@@ -39,7 +39,7 @@ _FINISH = {
 }
 _BROKEN_OFF = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
 # These have no code of their own on the wire, only invalid_request_error.
-_TOO_LONG = re.compile(r"(?i)prompt is too long|exceed context limit")
+_TOO_LONG = re.compile(r"(?i)(?:prompt|input) is too long|exceed context limit")
 _OUT_OF_CREDIT = re.compile(r"(?i)credit balance is too low|specified API usage limits")
 
 
@@ -75,8 +75,8 @@ def read(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
 def fault(body: Any, status: int) -> Fault:
     """What an error's body says went wrong."""
     error = details(body, "error")
-    if type(error) is not dict:
-        return Fault(sentence(error or body))
+    if type(error) is not dict:  # all that Amazon Bedrock says is a message
+        error = {"message": error or body}
     message = sentence(error.get("message"))
     special = details(error.get("details"), "error_code")
     codes = words(special, error.get("code"), error.get("type"))

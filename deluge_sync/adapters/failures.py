@@ -33,6 +33,7 @@ _BY_STATUS: dict[int, type[CallError]] = {
     408: TransientError,
     409: TransientError,
     413: TooLongError,
+    424: TransientError,  # Bedrock: the model failed, not the request
     429: ThrottledError,
 }
 _NEVER_RETRIED = frozenset({400, 401, 402, 403, 404, 413, 422})
@@ -77,6 +78,10 @@ _STATUS_OF_CODE = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
     "slow_down": 429,
+    # Bedrock, within a stream
+    "accessDeniedException": 403,
+    "throttlingException": 429,
+    "validationException": 400,
 }
 """What an error inside an HTTP 200 body stands for; an unknown one is the server's fault."""
 
@@ -199,7 +204,9 @@ def masked(text: str) -> str:
 def request_id(response: HttpResponse) -> str | None:
     """The id the server gave this exchange, or None."""
     headers = response.headers
-    return headers.get("x-request-id") or headers.get("request-id")
+    return (
+        headers.get("x-request-id") or headers.get("request-id") or headers.get("x-amzn-requestid")
+    )
 
 
 def _facts(response: HttpResponse, fault: Fault | None = None) -> dict[str, Any]:

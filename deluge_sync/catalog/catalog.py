@@ -32,7 +32,7 @@ _UNKNOWN: Mapping[str, Any] = {
         "web_search",
     ),
 }
-_SETS = ("refuses", "effort_gated", "supports")
+_SETS = ("refuses", "effort_gated", "supports", "in_path")
 
 
 class Catalog:

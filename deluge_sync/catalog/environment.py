@@ -22,13 +22,16 @@ _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def api_key_for(provider: Provider, environ: Mapping[str, str] | None = None) -> Secret | None:
-    """The provider's key out of its environment variables; None for a provider without keys.
+    """The provider's key out of its environment variables; None for a provider without keys, or
+    whose `auth` stands in where none of them is set.
 
-    A `MissingKeyError` names the variables where none of them is set.
+    A `MissingKeyError` names the variables otherwise.
     """
     if not provider.key_env:
         return None
     found = _first_set(provider.key_env, environ)
+    if found is None and provider.auth != "key":
+        return None
     if found is None:
         raise MissingKeyError(
             f"no API key for {provider.name}: set {' or '.join(provider.key_env)}, or pass api_key="
@@ -53,7 +56,7 @@ def base_url_for(provider: Provider, environ: Mapping[str, str] | None = None) -
         return check_url(url, name, allow_http=provider.allow_http)
     field = f"providers.{provider.name}.base_url"
     url = _VARIABLE.sub(
-        lambda match: _variable(provider, match.group(1), environ), provider.base_url
+        lambda match: _variable(provider, match.group(1), environ), _template(provider, environ)
     )
     if url:
         return check_url(url, field, allow_http=provider.allow_http)
@@ -147,6 +150,15 @@ def _first_set(names: Iterable[str], environ: Mapping[str, str] | None) -> tuple
         if value:
             return name, value
     return None
+
+
+def _template(provider: Provider, environ: Mapping[str, str] | None) -> str:
+    """`base_url`, or the one of the place that the variables name."""
+    for variable in url_variables(provider.base_url) if provider.base_urls else ():
+        place = _variable(provider, variable, environ)
+        if place in provider.base_urls:
+            return provider.base_urls[place]
+    return provider.base_url
 
 
 def _variable(provider: Provider, variable: str, environ: Mapping[str, str] | None) -> str:

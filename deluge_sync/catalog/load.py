@@ -111,6 +111,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _check_provider(where: str, fields: Mapping[str, Any], families: Iterable[str]) -> None:
     _check_base_url(where, fields, fields)
+    for place, url in fields.get("base_urls", {}).items():
+        _check_base_url(f"{where}.base_urls.{place}", {"base_url": url}, fields)
     for part in ("model_defaults", "unknown_models"):
         _check_family(f"{where}.{part}", fields.get(part, {}), families)
 

@@ -38,6 +38,7 @@ _SECRET_HEADERS = frozenset(
 )
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_BRACED = re.compile(r"\{[^}]*\}?|\}")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
@@ -226,6 +227,14 @@ def _no_secret(name: Any, where: str) -> None:
         )
 
 
+def _path(value: Any, field: str) -> str:
+    """A path with the place of the model's id, or none at all."""
+    text = _text(value, field)
+    if text and not (text.startswith("/") and _BRACED.findall(text) == ["{id}"]):
+        fail(field, "a path such as /model/{id}/invoke", value)
+    return text
+
+
 def _provider_name(value: Any, field: str) -> str:
     if not isinstance(value, str) or not _PROVIDER_NAME.match(value):
         fail(field, "made of letters, digits, '_', '-' and '.'", value)
@@ -272,6 +281,10 @@ _TRAITS: dict[str, Check] = {
     "prompt_cache_min_tokens": _or_null(_count),
     "embedding_size": _or_null(_count),
     "tokenizer": _text,
+    "path": _path,
+    "stream_path": _path,
+    "in_path": _words(("model", "stream")),
+    "version_field": _text,
 }
 """What a family may say of its models."""
 
@@ -294,9 +307,12 @@ PROVIDER_FIELDS: dict[str, Check] = {
     "base_url": _text,
     "base_url_env": _env_names,
     "base_url_vars": _mapping(_env_names),
+    "base_urls": _mapping(_text),
     "key_env": _env_names,
     "auth_header": _text,
     "auth_prefix": _text,
+    "auth": _word(("key", "sigv4", "google")),
+    "auth_service": _text,
     "headers": _headers,
     "allow_http": _flag,
     "launch": _word(("", "sandbox", "local")),

@@ -174,9 +174,12 @@ class Provider:
     """Where and how one vendor is reached.
 
     `base_url` means what it means to that vendor's own SDK; each `{name}` in it is filled from the
-    environment variables that `base_url_vars` lists for that name. `key_env` and `base_url_env`
+    environment variables that `base_url_vars` lists for that name. `base_urls` are those of places
+    that have another one, by the value of one of these names. `key_env` and `base_url_env`
     name environment variables, the first one set wins; an empty `key_env` means no key is needed.
-    The key goes into `auth_header`, after `auth_prefix`. `headers` are sent with every request.
+    The key goes into `auth_header`, after `auth_prefix`. `auth` says what stands in for a key where
+    there is none: "key" (nothing), "sigv4" (AWS credentials, which sign for `auth_service`),
+    "google" (Google's application default credentials). `headers` are sent with every request.
     Plain HTTP is for loopback addresses unless `allow_http`. `launch` names the server that this
     library starts itself and that then gives the base URL ("sandbox", "local"); "" for none.
     """
@@ -188,10 +191,13 @@ class Provider:
     base_url_env: tuple[str, ...] = ()
     auth_header: str = "Authorization"
     auth_prefix: str = "Bearer "
+    auth: str = "key"
+    auth_service: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     base_url_vars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base_urls: Mapping[str, str] = field(default_factory=dict)
     allow_http: bool = False
     launch: str = ""
 
@@ -211,6 +217,11 @@ class Model:
     `tokenizer` is tiktoken's name of its vocabulary, "" where tiktoken does not have it.
     Models of one `limit_group` share their rate limits; empty means the model has its own.
     `retires` is an ISO date, `successor` the model to move to.
+
+    A host that speaks a vendor's wire format under another path gives it as `path`, for streams as
+    `stream_path`; `{id}` in it is the model's id. The fields of the body that such a path stands
+    for are `in_path` ("model", "stream"), and `version_field` is the one that `api_version` goes
+    into in place of a header. Where these are empty, all is as at the vendor's own.
     """
 
     id: str
@@ -235,6 +246,10 @@ class Model:
     embedding_size: int | None = None
     tokenizer: str = ""
     limit_group: str = ""
+    path: str = ""
+    stream_path: str = ""
+    in_path: frozenset[str] = frozenset()
+    version_field: str = ""
     retires: str | None = None
     successor: str | None = None
 

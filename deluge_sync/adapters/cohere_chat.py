@@ -1,0 +1,217 @@
+"""Cohere's chat, version 2.
+
+Written from the types of the cohere SDK 7.3 (`v2`, `types/chat_message_v2`, `types/usage`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..values.errors import CallError, ConfigError, PromptError, QuotaExhaustedError, TooLongError
+from ..values.media import Image, data_url
+from ..values.model import Model
+from ..values.params import SamplingParams
+from ..values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+from ..values.request import OutputFormat, Request
+from ..values.response import Answer
+from ..values.wire import HttpRequest, HttpResponse, LimitHint
+from .address import address
+from .body import JSON_HEADERS, details, dump, misplaced, post
+from .cohere_answers import PLAN, CohereFold, read
+from .failures import Fault, read_answer, sentence
+from .failures import request_id as common_request_id
+from .headers import LimitHeaders, duration, limit_hints
+from .options import refuse
+
+__all__ = [
+    "UNSUPPORTED",
+    "decode",
+    "encode",
+    "fold",
+    "limits",
+    "needs_stream",
+    "request_id",
+]
+
+UNSUPPORTED: frozenset[str] = frozenset({"top_logprobs", "verbosity"})
+
+_FIELDS = {
+    "temperature": "temperature",
+    "top_p": "p",
+    "top_k": "k",
+    "max_new_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "logprobs": "logprobs",
+}
+_DETAILS = (None, "auto", "low", "high")
+# Errors have no codes, only words.
+_TOO_LONG = re.compile(r"(?i)too many tokens|exceeds? (?:the )?(?:max|context)")
+_OUT_OF_QUOTA = re.compile(r"(?i)calls / month|per month|billing|payment")
+_HEADERS = (
+    LimitHeaders(
+        "requests",
+        "x-trial-endpoint-call-limit",
+        "x-trial-endpoint-call-remaining",
+        "x-trial-endpoint-call-reset",
+    ),
+)
+"""Trial keys only, and without a time of reset."""
+
+
+def encode(request: Request, model: Model) -> HttpRequest:
+    """The call for `request`; see `base.Adapter.encode`."""
+    refuse(
+        request,
+        model,
+        "background",
+        "completion_window",
+        "previous_response_id",
+        "continuation",
+        "cache",
+        "service_tier",
+    )
+    params = request.params
+    body: dict[str, Any] = {"model": model.id, "messages": _messages(request.conversation, model)}
+    body.update((_FIELDS[name], value) for name, value in params.given().items() if name in _FIELDS)
+    body.update(_thinking(params, model))
+    if request.output is not None:
+        body["response_format"] = _format(request.output, model)
+    if request.stream:
+        body["stream"] = True
+    return post(
+        address(model, "/v2/chat"),
+        body,
+        JSON_HEADERS,
+        model.provider.headers,
+        request.extra_headers,
+        extra_body=request.extra_body,
+        nested="response_format",
+    )
+
+
+def needs_stream(request: Request, model: Model) -> bool:
+    """Never: see `base.Adapter.needs_stream`."""
+    return False
+
+
+def decode(response: HttpResponse, model: Model) -> Answer:
+    """What `response` says; see `base.Adapter.decode`."""
+    return read_answer(response, model, read, _fault)
+
+
+def fold(head: HttpResponse, model: Model) -> CohereFold:
+    """The reader of a stream; see `base.Adapter.fold`."""
+    return CohereFold(head, model)
+
+
+def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
+    """The `x-trial-endpoint-call-*` headers, which count calls in a minute."""
+    return limit_hints(response, _HEADERS, duration)
+
+
+def request_id(response: HttpResponse) -> str | None:
+    """The `x-debug-trace-id`."""
+    return response.headers.get("x-debug-trace-id") or common_request_id(response)
+
+
+def _thinking(params: SamplingParams, model: Model) -> dict[str, Any]:
+    """Thinking is on by itself where the model can; it is only switched off, or bounded."""
+    if not model.thinking:
+        return {}
+    if params.thinking_budget:
+        return {"thinking": {"type": "enabled", "token_budget": params.thinking_budget}}
+    if params.reasoning_effort == "none" or params.thinking_budget == 0:
+        return {"thinking": {"type": "disabled"}}
+    return {} if params.reasoning_effort is None else {"thinking": {"type": "enabled"}}
+
+
+def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
+    """A schema is always held to; it has no name, and there is no form for `strict`."""
+    if output.schema is None:
+        return {"type": "json_object"}
+    if "json_schema" not in model.supports:
+        raise ConfigError(
+            f"{model.name} takes no output_schema (its entry's `supports` lacks 'json_schema'): "
+            "use json_mode=True, or another model"
+        )
+    return {"type": "json_object", "json_schema": dict(output.schema)}
+
+
+def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for message in conversation.messages:
+        if message.role == "assistant":
+            messages.append(_assistant(message))
+            continue
+        content: list[dict[str, Any]] = []
+        for part in message.parts:
+            if isinstance(part, Text):
+                content.append({"type": "text", "text": part.text})
+            elif isinstance(part, ToolResult) and message.role in ("tool", "user"):
+                messages.append(_tool_message(part))
+            elif isinstance(part, Image) and message.role == "user":
+                content.append({"type": "image_url", "image_url": _image(part, model)})
+            else:
+                raise misplaced(part, message.role)
+        if content:
+            messages.append({"role": message.role, "content": _content(content)})
+    return messages
+
+
+def _content(parts: list[dict[str, Any]]) -> Any:
+    return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
+
+
+def _assistant(message: Message) -> dict[str, Any]:
+    """An earlier turn, its plan and its thinking as they came."""
+    content: list[dict[str, Any]] = []
+    turn: dict[str, Any] = {"role": "assistant"}
+    for part in message.parts:
+        if isinstance(part, Text):
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, Thinking):
+            if part.id == PLAN:
+                turn["tool_plan"] = part.text
+            elif not part.redacted:
+                content.append({"type": "thinking", "thinking": part.text})
+        elif isinstance(part, ToolCall):
+            turn.setdefault("tool_calls", []).append(_tool_call(part))
+        else:
+            raise misplaced(part, "assistant")
+    return {**turn, "content": _content(content)} if content else turn
+
+
+def _tool_call(part: ToolCall) -> dict[str, Any]:
+    function = {"name": part.name, "arguments": dump(dict(part.arguments)).decode()}
+    return {"id": part.id, "type": "function", "function": function}
+
+
+def _tool_message(part: ToolResult) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.content}
+
+
+def _image(part: Image, model: Model) -> dict[str, Any]:
+    if "vision" not in model.supports:
+        raise PromptError(
+            f"{model.name} takes no pictures: its entry in models.yaml lacks 'vision' in 'supports'"
+        )
+    if part.file_id:
+        raise PromptError("Cohere has no files by id: give the picture's bytes or its URL")
+    if part.detail not in _DETAILS:
+        raise PromptError(f"Cohere's detail is auto, low or high, not {part.detail!r}")
+    image = {"url": part.url or data_url(part.data, part.media_type)}
+    return {**image, "detail": part.detail} if part.detail else image
+
+
+def _fault(body: Any, status: int) -> Fault:
+    message = sentence(details(body, "message") or details(body, "error"))
+    kind: type[CallError] | None = None
+    if status == 429 and _OUT_OF_QUOTA.search(message):
+        kind = QuotaExhaustedError
+    elif status in (400, 422) and _TOO_LONG.search(message):
+        kind = TooLongError
+    return Fault(message, (), kind)

@@ -1,0 +1,36 @@
+"""Options of a request that a wire format has no form for, named before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..values.errors import ConfigError
+from ..values.model import Model
+from ..values.request import Request
+
+_ADVICE = {
+    "background": "leave it out, or use a model of OpenAI's with use_responses_api=True",
+    "completion_window": "leave it out, or use a model of OpenAI's with background=True",
+    "previous_response_id": "send the messages before this one instead",
+    "continuation": "leave it out",
+    "cache": "leave it out; this vendor caches by itself, or not at all",
+    "service_tier": "leave it out",
+    "json_mode": "use output_schema= with a schema, or ask for JSON in the prompt",
+}
+
+
+def refuse(request: Request, model: Model, *names: str) -> None:
+    """Raise `ConfigError` for the first of the options `names` that `request` asks for."""
+    for name in names:
+        if _asked(request, name):
+            raise ConfigError(f"{model.name} has no {name}: {_ADVICE[name]}")
+
+
+def _asked(request: Request, name: str) -> Any:
+    if name == "cache":
+        return request.prompt_cache
+    if name == "service_tier":
+        return request.params.service_tier
+    if name == "json_mode":
+        return request.output is not None and request.output.schema is None
+    return getattr(request, name)
