@@ -170,6 +170,11 @@ class Answers:
         )
         return (answer if led else _own(answer)), found or not led
 
+    def keep(self, key: str, answer: Answer, *, tags: tuple[str, ...] = ()) -> None:
+        """Put an answer into the store that came without `once`, if it is one to keep."""
+        if self._incomplete or is_complete(answer):
+            self._keep(key, answer, tags, claimed=False)
+
     def granted(self, key: str) -> None:
         """The call for that key was let go: the time of those who wait for it begins with its."""
         self._flights.granted(self._flight(key))

@@ -3,70 +3,75 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, cast
 
+from .adapters.sse import EventReader
 from .cache import Answers, KeySpace
 from .engine.budget import Budget, Purse
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.lane import Lane, Reservation, Weights
-from .engine.retry import Attempts, RetryPolicy
+from .engine.retry import Attempts, RetryPolicy, drained
+from .outlay import actual, ceiling, is_free, weights
+from .values.deltas import Delta, TextDelta, replayed
 from .values.errors import (
     CallError,
-    ConfigError,
+    ConnectionFailedError,
     DeadlineExceededError,
-    DecodeError,
     DelugeError,
+    OutputError,
     PostprocessError,
     ThrottledError,
     TransientError,
 )
 from .values.model import Model
-from .values.params import SamplingParams
+from .values.prompt import Conversation, Message, Text
 from .values.request import Request
-from .values.response import Answer, Response
+from .values.response import Answer, Response, Usage, joined
 from .values.secret import Credential
 from .values.wire import HttpRequest, HttpResponse, LimitHint
 
 if TYPE_CHECKING:
     from .adapters import Adapter
-    from .engine.transport import Transport
+    from .adapters.base import BackgroundAdapter, Fold, ResumableFold
+    from .engine.transport import BodyStream, Transport
+    from .signing import Signer
 
 logger = logging.getLogger(__name__)
 
 Postprocess = Callable[[Response], Response]
+Steps = Generator[Delta, None, Answer]
+"""What gives an answer in the end, and on the way the deltas that somebody wants to see."""
 
 LONGEST_CALL = 900.0
 """Seconds a call without a `timeout` may take from its first send on, retries included. Its wait
 for the first grant is not bounded: a big job behind a small limit is slow, it does not hang."""
 
-OUTPUT_GUESS = 1_024
-"""Output tokens to reserve where the request does not bound them; settled afterwards."""
+LONGEST_STREAM = 3_600.0
+LONGEST_BACKGROUND = 36_000.0
+"""The same for an answer that streams, and for one that the vendor works on in the background: its
+slowest lane promises eight hours."""
 
-CHOICES = ("n", "best_of", "candidatecount", "candidate_count")
-"""What `extra_body` may call the number of answers to one prompt, in any vendor's words."""
+FIRST_POLL, SLOWEST_POLL = 0.5, 30.0
+"""Seconds between looks at an answer in the background."""
 
-PRICED_AS_USUAL: dict[str, tuple[Any, ...]] = {
-    "model": (),
-    "servicetier": (None, "auto", "default", "standard", "standard_only", "flex"),
-    "speed": (None, "standard"),
-}
-"""What `extra_body` may say of these, and the catalog's prices still hold, or are too high."""
-
-BYTES_PER_TOKEN = 4
-"""Of a request's body, the usual rule of thumb; settled afterwards."""
+FAREWELL = 5.0
+"""Seconds to tell the vendor that nobody waits any more."""
 
 
 @dataclass(frozen=True)
 class Route:
     """What all calls of one client to one model share, in one process.
 
-    `lanes` are drawn from in order; the last one is the account's. `answers` is the cache, if there
-    is one, and `keys` tells its keys.
+    `lanes` are drawn from in order; the last one is the account's. `signer`, where there is one,
+    makes the credentials of each request. `answers` is the cache, if there is one, and `keys` tells
+    its keys.
     """
 
     model: Model
@@ -78,6 +83,7 @@ class Route:
     request_timeout: float
     keys: KeySpace
     answers: Answers | None = None
+    signer: Signer | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,23 @@ class Options:
     `deadline` is a monotonic instant; without one the call may take `timeout` seconds from its
     first grant on: its wait in line is not its own. With `use_cache`, the route's cache answers
     where it can; `cache_salt` asks it for another sample. `budget` caps what may be spent.
+
+    `parse` makes the object that was asked for out of an answer's text, or raises `OutputError`;
+    the model is then told what is wrong with it, and asked again, up to `repair` times. `resume` is
+    the id of an answer that the vendor works on already; with `detach` an answer in the background
+    is not waited for.
     """
 
-    timeout: float = LONGEST_CALL
+    timeout: float | None = None
     deadline: float | None = None
     postprocess: Postprocess | None = None
     use_cache: bool = True
     cache_salt: str = ""
     budget: Budget | None = None
+    parse: Callable[[str], Any] | None = None
+    repair: int = 0
+    resume: str | None = None
+    detach: bool = False
 
 
 class Call:
@@ -119,18 +134,38 @@ class Call:
         self._cancellation = cancellation
         self._clock = clock
         self._sends = 0
+        self._costs: list[float | None] = []
         self._latency: float | None = None
         self._request_id: str | None = None
-        self._http = route.adapter.encode(request, route.model)
-        self._params = request.params
-        self._answers = route.answers if options.use_cache else None
+        self._said: list[str] = []
+        self._wanted: tuple[type, ...] = ()
+        self._parsed: Any = None
+        self._rejected: Answer | None = None
+        self._request = request
+        if options.resume is not None:
+            self._http = _background(route).poll(options.resume, request, route.model)
+        else:
+            self._http = route.adapter.encode(request, route.model)
+        one_answer = not (request.background or request.previous_response_id or options.resume)
+        self._answers = route.answers if options.use_cache and one_answer else None
         self.key: str | None = None
         """Of the cache; None for a call that does not use it."""
         if self._answers is not None:
             self.key = route.keys.key(self._http, options.cache_salt)
         self._ceiling = 0.0
         if options.budget is not None:
-            self._ceiling = _ceiling(self._http, request, route.model)
+            self._ceiling = ceiling(self._http, request, route.model)
+
+    @property
+    def beginning(self) -> Hashable | None:
+        """What the vendor's cache can have of this prompt from another one: all but its last
+        message, at the same model. None where that is nothing.
+        """
+        *others, _ = self._request.conversation.messages
+        if not others:
+            return None
+        pieces = [self._route.model.name, *(repr(message) for message in others)]
+        return hashlib.sha256("\n".join(pieces).encode("utf-8", "replace")).digest()
 
     @property
     def retries(self) -> list[str]:
@@ -139,15 +174,68 @@ class Call:
 
     def found(self, answer: Answer) -> Response:
         """The response when the cache holds `answer`: nothing is sent, nothing is paid."""
-        return self._postprocessed(self._response(answer, error=answer.error, free=True))
+        return self._finished(answer, free=True)
 
     def run(self) -> Response:
         """Send until answered or given up; errors of the call come back in the response.
 
         With a cache, one call of all that are the same is sent, and the others wait for its answer.
         """
-        # Not before, as an answer out of the cache needs neither.
-        self._weights = _weights(self._http, self._params, self._route.model)
+        if self._route.adapter.needs_stream(self._request, self._route.model):
+            self._stream_from_now_on()
+        self._begin()
+        free = False
+        try:
+            if self._answers is None or self.key is None:
+                answer = drained(self._valid())
+            else:
+                answer, free = self._answers.once(
+                    self.key,
+                    lambda: drained(self._valid()),
+                    tags=self._tags,
+                    deadline=self._attempts.deadline,
+                    patience=self._seconds,
+                    cancellation=self._cancellation,
+                )
+        except DelugeError as error:
+            return self.failed(error)
+        return self._finished(answer, free=free)
+
+    def stream(self, *wanted: type) -> Generator[Delta, None, Response]:
+        """The deltas of the `wanted` types as they come, then the response, errors and all.
+
+        Once one was given out nothing is sent again: the caller has seen a part of that answer.
+        Closing it early cuts the connection. The cache keeps the answer, but such calls do not wait
+        for each other.
+        """
+        self._wanted = wanted
+        self._stream_from_now_on()
+        self._begin()
+        try:
+            answer = yield from self._valid()
+        except DelugeError as error:
+            return self.failed(error)
+        if self._answers is not None and self.key is not None:
+            self._answers.keep(self.key, answer, tags=self._tags)
+        return self._finished(answer, free=False)
+
+    def replay(self, answer: Answer, *wanted: type) -> Generator[Delta, None, Response]:
+        """The same when the cache holds `answer`."""
+        yield from (delta for delta in replayed(answer) if isinstance(delta, wanted))
+        return self.found(answer)
+
+    def failed(self, error: DelugeError) -> Response:
+        """The response of this call with `error`, and with what there was of an answer."""
+        part = self._rejected
+        if part is None and self._said:
+            part = Answer(Message("assistant", (Text("".join(self._said)),)), Usage(), None)
+        return self._response(part, error=error)
+
+    # The steps, from the outermost to the innermost
+
+    def _begin(self) -> None:
+        # Not in the constructor, as an answer out of the cache needs neither.
+        self._weights = weights(self._http, self._request, self._route.model)
         self._attempts = Attempts(
             self._route.policy,
             deadline=math.inf if self._options.deadline is None else self._options.deadline,
@@ -155,66 +243,180 @@ class Call:
             may_retry=self._route.lanes[-1].may_retry,
             clock=self._clock,
         )
-        free = False
-        try:
-            if self._answers is None or self.key is None:
-                answer = self._attempts.run(self._attempt)
-            else:
-                answer, free = self._answers.once(
-                    self.key,
-                    lambda: self._attempts.run(self._attempt),
-                    tags=(f"model:{self._route.model.name}",),
-                    deadline=self._attempts.deadline,
-                    patience=self._options.timeout,
-                    cancellation=self._cancellation,
-                )
-        except DelugeError as error:
-            return self.failed(error)
-        return self._postprocessed(self._response(answer, error=answer.error, free=free))
 
-    def failed(self, error: DelugeError) -> Response:
-        """The response of this call with `error` and no answer."""
-        return self._response(None, error=error)
+    def _valid(self) -> Steps:
+        """The answer, which is asked for again where it does not parse as it should."""
+        answer = yield from self._whole()
+        for _ in range(self._options.repair):
+            problem = self._problem(answer)
+            if problem is None:
+                return answer
+            self._ask(conversation=_with_complaint(self._request.conversation, answer, problem))
+            repaired = yield from self._whole()
+            answer = repaired._replace(usage=answer.usage.plus(repaired.usage))
+        problem = self._problem(answer)
+        if problem is not None:
+            self._rejected = answer
+            raise problem
+        return answer
 
-    def _attempt(self) -> Answer:
+    def _whole(self) -> Steps:
+        """The answer, put together where the vendor breaks long ones off."""
+        answer = yield from self._attempts.run(self._attempt)
+        while answer.continuation is not None:
+            self._ask(continuation=answer.continuation)
+            answer = joined(answer, (yield from self._attempts.run(self._attempt)))
+        return answer
+
+    def _attempt(self) -> Steps:
         """Money first, then the limits: who waits for money holds no slot."""
         budget = self._options.budget
         if budget is None:
-            return self._attempt_within_limits()
+            return (yield from self._to_its_end())
         deadline, cancellation = self._attempts.deadline, self._cancellation
         with budget.reserved(self._ceiling, deadline, cancellation) as purse:
-            answer = self._attempt_within_limits(purse)
+            answer = yield from self._to_its_end(purse)
             if answer.usage.total_tokens:
                 purse.spent = self._route.model.prices.cost(answer.usage) or 0.0
             return answer
 
-    def _attempt_within_limits(self, purse: Purse | None = None) -> Answer:
+    def _to_its_end(self, purse: Purse | None = None) -> Steps:
+        """The answer, waited for where the vendor works on it in the background."""
+        answer = yield from self._within_limits(self._weights, purse)
+        if answer.pending is None or answer.response_id is None or self._options.detach:
+            return answer
+        self._attempts.final = True  # it is under way: asked for again it would be paid twice
+        try:
+            return self._awaited(answer.response_id)
+        except BaseException:
+            if self._options.resume is None:
+                self._cancel_there(answer.response_id)
+            raise
+
+    def _awaited(self, response_id: str) -> Answer:
+        """Look at an answer in the background until it is done; a look that fails is repeated."""
+        route = self._route
+        self._http = _background(route).poll(response_id, self._request, route.model)
+        pause = FIRST_POLL
+        while True:
+            left = self._attempts.deadline - self._clock()
+            if left <= 0:
+                raise DeadlineExceededError(
+                    f"the call's time was up while {response_id} was worked on in the background"
+                )
+            self._cancellation.sleep(min(pause, left))
+            pause = min(pause * 1.5, SLOWEST_POLL)
+            looks = Attempts(
+                self._route.policy,
+                deadline=self._attempts.deadline,
+                cancellation=self._cancellation,
+                may_retry=self._route.lanes[-1].may_retry,
+                clock=self._clock,
+            )
+            answer = drained(looks.run(lambda: self._within_limits({"requests": 1})))
+            if answer.pending is None:
+                return answer
+
+    def _within_limits(self, amounts: Weights, purse: Purse | None = None) -> Steps:
+        """One request and its answer, drawn from the limits."""
+        self._head: HttpResponse | None = None
         answer: Answer | None = None
-        hints: Iterable[LimitHint] = ()
         failure: CallError | None = None
-        answered = False
-        reservations = self._reserve()
+        reservations = self._reserve(amounts)
         try:
             self._start_clock()
             self._sends += 1
             if purse is not None:
                 purse.spent = purse.amount  # what nobody knows counts as the most it can be
-            reply = self._send()
-            answered = True
-            self._request_id = self._route.adapter.request_id(reply)
-            hints = self._route.adapter.limits(reply)
-            answer = self._route.adapter.decode(reply, self._route.model)
+            answer = yield from self._exchanged()
+            if answer.pending is None:
+                self._costs.append(self._route.model.prices.cost(answer.usage))
         except CallError as error:
             failure = error
             self._failures.append(error.kind)
-            if purse is not None and _is_free(error, answered):
+            if purse is not None and is_free(error, self._head is not None):
                 purse.spent = 0.0
             raise
         finally:
-            paused = self._settle(reservations, answer, hints, failure, answered)
+            paused = self._settle(reservations, answer, failure)
             if failure is not None:
                 self._log(failure, paused)
         return answer
+
+    def _exchanged(self) -> Steps:
+        """Send, and read the answer: at once, or event by event as it comes."""
+        route = self._route
+        if not self._request.stream:
+            reply = self._send()
+            self._saw(reply)
+            return route.adapter.decode(reply, route.model)
+        sent_at = self._clock()
+        self._said.clear()
+        body = self._opened(self._http)
+        try:
+            self._saw(body.head)
+            if not _has_events(body.head):
+                reply = body.head._replace(body=_rest(body))
+                return route.adapter.decode(reply, route.model)
+            return (yield from self._folded(route.adapter.fold(body.head, route.model), body))
+        finally:
+            body.close()
+            self._latency = self._clock() - sent_at
+
+    def _folded(self, fold: Fold, body: BodyStream) -> Steps:
+        """The events of a stream; one of the background goes on after its connection broke."""
+        failures = 0
+        while True:
+            try:
+                yield from self._events(fold, body)
+                return fold.answer()
+            except ConnectionFailedError as error:
+                follow = self._follow(fold)
+                failures += 1
+                if follow is None or failures >= self._route.policy.max_attempts:
+                    raise
+                logger.debug("%s: going on after %s", self._route.model.name, error)
+            finally:
+                body.close()
+            self._cancellation.sleep(FIRST_POLL)
+            body = self._opened(follow)
+
+    def _events(self, fold: Fold, body: BodyStream) -> Generator[Delta, None, None]:
+        reader = EventReader()
+        wanted = self._wanted
+        while not fold.done:
+            data = body.read()
+            for event in reader.feed(data) if data else reader.finish():
+                for delta in fold.feed(event):
+                    if type(delta) is TextDelta:
+                        self._said.append(delta.text)
+                    if type(delta) in wanted:
+                        self._attempts.final = True
+                        yield delta
+            if not data:
+                return
+
+    def _follow(self, fold: Fold) -> HttpRequest | None:
+        """How to go on with a stream of the background."""
+        if not self._request.background:
+            return None
+        at = cast("ResumableFold", fold)
+        if at.response_id is None:
+            return None
+        route, request = self._route, self._request
+        return _background(route).follow(at.response_id, at.sequence_number, request, route.model)
+
+    # What the steps are made of
+
+    def _ask(self, **changes: Any) -> None:
+        """Have the next attempt send the request with `changes`."""
+        self._request = dataclasses.replace(self._request, **changes)
+        self._http = self._route.adapter.encode(self._request, self._route.model)
+        self._weights = weights(self._http, self._request, self._route.model)
+
+    def _stream_from_now_on(self) -> None:
+        self._request = dataclasses.replace(self._request, stream=True)
+        self._http = self._route.adapter.encode(self._request, self._route.model)
 
     def _log(self, failure: CallError, paused: float | None) -> None:
         name = self._route.model.name
@@ -222,12 +424,12 @@ class Call:
         if paused is not None:
             logger.info("%s: throttled, paused for %.1f s", self._route.lanes[-1].name, paused)
 
-    def _reserve(self) -> list[tuple[Lane, Reservation]]:
+    def _reserve(self, amounts: Weights) -> list[tuple[Lane, Reservation]]:
         taken: list[tuple[Lane, Reservation]] = []
         try:
             for lane in self._route.lanes:
                 reservation = lane.reserve(
-                    self._weights,
+                    amounts,
                     deadline=self._attempts.deadline,
                     cancellation=self._cancellation,
                 )
@@ -238,11 +440,41 @@ class Call:
             raise
         return taken
 
+    @property
+    def _seconds(self) -> float:
+        """What the call may take from its first grant on."""
+        if self._options.timeout is not None:
+            return self._options.timeout
+        if self._request.background or self._options.resume is not None:
+            return LONGEST_BACKGROUND
+        return LONGEST_STREAM if self._request.stream else LONGEST_CALL
+
     def _start_clock(self) -> None:
         if self._answers is not None and self.key is not None:
             self._answers.granted(self.key)
         if self._attempts.deadline == math.inf:
-            self._attempts.deadline = self._clock() + self._options.timeout
+            self._attempts.deadline = self._clock() + self._seconds
+
+    def _saw(self, head: HttpResponse) -> None:
+        self._head = head
+        self._request_id = self._route.adapter.request_id(head)
+
+    def _credentials(self, http: HttpRequest) -> tuple[Credential, ...]:
+        signer = self._route.signer
+        if signer is None:
+            return self._route.credentials
+        return signer.credentials(
+            http, deadline=self._attempts.deadline, cancellation=self._cancellation
+        )
+
+    def _opened(self, http: HttpRequest) -> BodyStream:
+        return self._route.transport.stream(
+            http,
+            credentials=self._credentials(http),
+            deadline=self._attempts.deadline,
+            silence=self._route.request_timeout,
+            cancellation=self._cancellation,
+        )
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()
@@ -250,7 +482,7 @@ class Call:
         try:
             reply = self._route.transport.send(
                 self._http,
-                credentials=self._route.credentials,
+                credentials=self._credentials(self._http),
                 deadline=min(limit, self._attempts.deadline),
                 cancellation=self._cancellation,
             )
@@ -264,32 +496,88 @@ class Call:
         self._latency = self._clock() - sent_at
         return reply
 
+    def _cancel_there(self, response_id: str) -> None:
+        """Have the vendor stop working on an answer that nobody waits for any more."""
+        http = _background(self._route).cancel(response_id, self._request, self._route.model)
+        try:
+            self._route.transport.send(
+                http,
+                credentials=self._credentials(http),
+                deadline=self._clock() + FAREWELL,
+                cancellation=Cancellation(),
+            )
+        except DelugeError as error:
+            logger.warning("%s could not be cancelled at the server: %s", response_id, error)
+
     def _settle(
         self,
         reservations: list[tuple[Lane, Reservation]],
         answer: Answer | None,
-        hints: Iterable[LimitHint],
         failure: CallError | None,
-        answered: bool,
     ) -> float | None:
         """Settle with all lanes; gives the seconds of the account's pause where this began one."""
-        actual = _actual(answer, failure, answered)
+        head = self._head
+        hints: Iterable[LimitHint] = ()
+        answered = head is not None
+        if head is not None:
+            hints = self._route.adapter.limits(head)
+            if failure is not None and self._request.stream and _has_events(head):
+                answered = False  # it broke off: what it has used until then nobody knows
+        drawn = actual(answer, failure, answered)
         succeeded = answer is not None
         paused = None
         if isinstance(failure, ThrottledError):
             lane, reservation = reservations[-1]
             paused = lane.throttled(reservation, failure.retry_after)
         for lane, reservation in reservations[:-1]:
-            lane.settle(reservation, actual, answered=answered, succeeded=succeeded)
+            lane.settle(reservation, drawn, answered=answered, succeeded=succeeded)
         lane, reservation = reservations[-1]
-        lane.settle(reservation, actual, hints, answered=answered, succeeded=succeeded)
+        lane.settle(reservation, drawn, hints, answered=answered, succeeded=succeeded)
         return paused
+
+    # From the answer to the response
+
+    @property
+    def _tags(self) -> tuple[str, ...]:
+        return (f"model:{self._route.model.name}",)
+
+    def _problem(self, answer: Answer) -> OutputError | None:
+        """What is wrong with an answer that was to be an object; keeps the object where it is one.
+
+        One that calls tools is not finished, and says nothing yet.
+        """
+        parse = self._options.parse
+        if parse is None or answer.error is not None or answer.pending is not None:
+            return None
+        text = answer.content.text
+        if text is None and answer.content.tool_calls:
+            return None
+        try:
+            self._parsed = parse(text or "")
+        except OutputError as error:
+            if answer.finish_reason == "length":
+                return OutputError("the answer was cut off by its length: raise max_new_tokens")
+            return error
+        return None
+
+    def _finished(self, answer: Answer, *, free: bool) -> Response:
+        error: DelugeError | None = answer.error
+        if free or self._parsed is None:
+            error = error or self._problem(answer)
+        return self._postprocessed(self._response(answer, error=error, free=free))
+
+    def _cost(self, answer: Answer | None, *, free: bool) -> float | None:
+        if free:
+            return 0.0
+        if not self._costs:
+            return None
+        known = [cost for cost in self._costs if cost is not None]
+        return math.fsum(known) if len(known) == len(self._costs) else None
 
     def _response(
         self, answer: Answer | None, *, error: DelugeError | None, free: bool = False
     ) -> Response:
         model = self._route.model
-        cost = model.prices.cost(answer.usage) if answer is not None else None
         if free and error is not None:
             error = copy.copy(error)  # others have the same answer; each error has its own response
         response = Response(
@@ -297,15 +585,19 @@ class Call:
             prompt=self._prompt,
             index=self._index,
             content=answer.content if answer is not None else None,
-            finish_reason=answer.finish_reason if answer is not None else None,
+            finish_reason=(answer.finish_reason or answer.pending) if answer is not None else None,
             usage=answer.usage if answer is not None else None,
-            cost=0.0 if free else cost,
+            cost=self._cost(answer, free=free),
             error=error,
             attempts=self._sends,
             latency=self._latency,
             cached=free,
-            saved_cost=cost if free else None,
+            saved_cost=model.prices.cost(answer.usage) if free and answer is not None else None,
             request_id=self._request_id or (answer.response_id if answer is not None else None),
+            response_id=answer.response_id if answer is not None else None,
+            parsed=self._parsed,
+            logprobs=answer.logprobs if answer is not None else None,
+            service_tier=answer.service_tier if answer is not None else None,
         )
         if error is not None:
             error.response = response
@@ -334,98 +626,26 @@ class Call:
         return response.replace(error=error)
 
 
-def _weights(http: HttpRequest, params: SamplingParams, model: Model) -> Weights:
-    """What the call is expected to draw; tokens by the length of its body."""
-    read = len(http.body) / BYTES_PER_TOKEN
-    written = params.max_new_tokens or min(OUTPUT_GUESS, model.max_output_tokens or OUTPUT_GUESS)
-    return {
-        "requests": 1,
-        "tokens": read + written,
-        "input_tokens": read,
-        "output_tokens": written,
-    }
+def _background(route: Route) -> BackgroundAdapter:
+    """The adapter of a route that was chosen for its background."""
+    return cast("BackgroundAdapter", route.adapter)
 
 
-def _actual(answer: Answer | None, failure: CallError | None, answered: bool) -> Optional[Weights]:
-    """What the call really drew; None where nobody knows.
-
-    A request that the server refused counts as a request, but its tokens were never used; those of
-    an answer that cannot be read were.
-    """
-    if answer is not None:
-        usage = answer.usage
-        if not usage.total_tokens:
-            return None
-        return {
-            "tokens": usage.total_tokens,
-            "input_tokens": usage.input_tokens - usage.cache_read_tokens,
-            "output_tokens": usage.output_tokens,
-        }
-    if not answered or isinstance(failure, DecodeError):
-        return None
-    return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
+def _has_events(head: HttpResponse) -> bool:
+    """Whether events follow, as was asked for. Some hosts give the whole answer all the same."""
+    return 200 <= head.status <= 299 and "json" not in head.headers.get("content-type", "")
 
 
-def _is_free(failure: CallError, answered: bool) -> bool:
-    """Whether the server surely did nothing that it could bill.
-
-    It says so with an error of its own; a gateway's says nothing of the server behind it, nor does
-    an error in an answer that began as a good one.
-    """
-    if not answered:
-        return not failure.may_have_been_sent
-    status = failure.status or 0
-    return status in (500, 501, 503, 529) or (400 <= status < 500 and status != 408)
+def _rest(body: BodyStream) -> bytes:
+    return b"".join(iter(body.read, b""))
 
 
-def _ceiling(http: HttpRequest, request: Request, model: Model) -> float:
-    """US dollars that one attempt costs at most; `ConfigError` where that cannot be told.
-
-    A token is at least a byte, so the body's length bounds what is read: the text of it, that is.
-    What the server fetches or adds itself, and tools that it runs, cannot be told from here; the
-    budget learns from the first answer that costs more than this.
-    """
-    extra = list(_leaves(request.extra_body))
-    for name, value in extra:
-        known = PRICED_AS_USUAL.get(name.replace("_", ""))
-        if known is not None and value not in known:
-            raise ConfigError(f"max_cost does not know what {name}={value!r} in extra_body costs")
-        if ("token" in name or name in CHOICES) and type(value) is not int:
-            raise ConfigError(
-                f"max_cost needs whole numbers: {name}={value!r} in extra_body is none"
-            )
-    asked = [value for name, value in extra if "token" in name]
-    written = max([request.params.max_new_tokens or model.max_output_tokens or 0, *asked])
-    if not written:
-        raise ConfigError(
-            f"max_cost needs to know how long an answer of {model.name} can get: give "
-            "max_new_tokens, or set max_output_tokens in the model's YAML entry (config=)"
-        )
-    choices = max([1, *(value for name, value in extra if name in CHOICES)])
-    ceiling = model.prices.ceiling(len(http.body), written * choices)
-    if ceiling is None:
-        raise ConfigError(unpriced(model))
-    return ceiling
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What `extra_body` holds at whatever depth, with its names in lower case."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, str(key).lower())
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _leaves(inner, name)
-    else:
-        yield name, value
-
-
-def unpriced(model: Model) -> str:
-    """What to say of a model whose price a budget needs and nobody gave."""
-    return (
-        f"max_cost needs the price of {model.name}, which the catalog does not know: set "
-        f"`prices: {{input: ..., output: ...}}` (US dollars per million tokens) for it under "
-        f"`models:` in your YAML (config=)"
+def _with_complaint(
+    conversation: Conversation, answer: Answer, problem: OutputError
+) -> Conversation:
+    return conversation.assistant(answer.content.text or "").user(
+        f"That is not what was asked for: {problem.message}. Answer again, with nothing but the "
+        "corrected JSON."
     )
 
 

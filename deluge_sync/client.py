@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import signals
 from .cache import flush
-from .call import LONGEST_CALL, Call, Options
+from .call import Call, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
-from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .estimate import Estimate, estimated
 from .journal import Journal, JournalFile
+from .options import divided
+from .plan import Plan
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
 from .routes import check_priced, resolve_models
 from .run import LOOKUPS, Run
-from .settings import Settings, check_cost, check_seconds, checked_settings, sampling_options
+from .settings import Settings, check_cost, check_seconds, checked_settings
 from .stats import Report, Tally
+from .values.deltas import DELTAS, Delta, TextDelta
 from .values.errors import (
     CallCancelledError,
     ConfigError,
@@ -32,13 +36,18 @@ from .values.errors import (
     PromptError,
 )
 from .values.model import Model
-from .values.params import SamplingParams
 from .values.prompt import Conversation, Message
-from .values.request import Request
 from .values.response import Response
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class SupportsWrite(Protocol):
+    """Where `stream` can write: a text file, or whatever has its method."""
+
+    def write(self, text: str, /) -> object:
+        """Take the next piece."""
 
 
 class Client:
@@ -133,27 +142,17 @@ class Client:
         timeout: float | None = None,
         use_cache: bool = True,
         cache_salt: str = "",
-        **sampling: Any,
+        **options: Any,
     ) -> Response:
         """The answer to one prompt, in the caller's thread.
 
         `timeout` is seconds for the whole call. With `use_cache=False` it is asked anew and not
-        kept; a `cache_salt` asks for, and keeps, another sample of the same prompt. Raises what
-        the call failed with: a `DelugeError`.
+        kept; a `cache_salt` asks for, and keeps, another sample of the same prompt. `options` are
+        those of `CallOptions` and sampling parameters. Raises what the call failed with: a
+        `DelugeError`.
         """
-        workers, here = self._workers(), self._here
-        options = self._options(use_cache, cache_salt, deadline=self._deadline(timeout))
-        call = self._prepare(
-            workers,
-            prompt,
-            self._params(sampling),
-            options=options,
-            cancellation=workers.cancellation,
-        )
-        found = workers.routes.find(call)
-        response = call.run() if found is None else call.found(found)
-        here.tally.add(response, call.retries)
-        return response.raise_for_error()
+        plan = self._plan(options, use_cache, cache_salt, deadline=self._deadline(timeout))
+        return self._completed(plan, prompt)
 
     def submit(
         self,
@@ -162,21 +161,16 @@ class Client:
         timeout: float | None = None,
         use_cache: bool = True,
         cache_salt: str = "",
-        **sampling: Any,
+        **options: Any,
     ) -> Future[Response]:
         """The same in a worker thread: a standard `Future` whose `result()` raises what failed.
 
         `timeout` counts from now, the wait for a free worker included.
         """
-        workers, here = self._workers(), self._here
         deadline = self._deadline(timeout)
-        call = self._prepare(
-            workers,
-            prompt,
-            self._params(sampling),
-            options=self._options(use_cache, cache_salt, deadline=deadline),
-            cancellation=workers.pool_cancellation,
-        )
+        plan = self._plan(options, use_cache, cache_salt, deadline=deadline)
+        workers, here = self._workers(), self._here
+        call = plan.call(prompt, cancellation=workers.pool_cancellation)
         future = ResponseFuture()
         job = Job(call, future, here.finish)
         found = workers.routes.find(call)
@@ -186,6 +180,85 @@ class Client:
             job.answer(found)
         here.remember(future)
         return future
+
+    def stream(
+        self,
+        prompt: Any,
+        *,
+        file: SupportsWrite | None = None,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> Response:
+        """Write the answer's text to `file` (standard output) as it arrives, then give the whole
+        response. Raises as `complete` does; what had arrived is on the error's `response`.
+        """
+        target = sys.stdout if file is None else file
+        flush = getattr(target, "flush", _nothing)
+        pieces = self.stream_chat(
+            prompt, timeout=timeout, use_cache=use_cache, cache_salt=cache_salt, **options
+        )
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                if isinstance(piece, Response):
+                    return piece
+                target.write(piece)
+                flush()
+        raise AssertionError("a stream ends with its response")
+
+    def stream_chat(
+        self,
+        prompt: Any,
+        *,
+        events: bool = False,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> Generator[Any, None, None]:
+        """The answer's text piece by piece, as it arrives, and then the `Response`.
+
+        With `events` the pieces are `TextDelta`, `ThinkingDelta`, `ToolCallDelta` and `UsageDelta`.
+        It runs in the caller's thread, and no faster than it is read. A call is tried again only
+        while nothing was given out; a stream that breaks off later raises, with what had arrived on
+        the error's `response`. Closing the generator cuts the connection. `timeout` counts from
+        now. An answer out of the cache comes as a stream, too.
+        """
+        plan = self._plan(options, use_cache, cache_salt, deadline=self._deadline(timeout))
+        if plan.options.repair:
+            raise ConfigError("repair cannot take back what was streamed: use complete()")
+        workers = self._workers()
+        call = plan.call(prompt, cancellation=workers.cancellation)
+        wanted = DELTAS if events else (TextDelta,)
+        found = workers.routes.find(call)
+        steps = call.stream(*wanted) if found is None else call.replay(found, *wanted)
+        return self._pieces(call, steps, events=events)
+
+    def start_background(
+        self, prompt: Any, *, timeout: float | None = None, **options: Any
+    ) -> Response:
+        """Have the provider begin to work on an answer; returns as soon as it has taken it on.
+
+        Keep `response_id`: `resume_background` gets the answer with it, in whatever process.
+        """
+        asked = {**options, "background": True}
+        plan = self._plan(asked, False, "", deadline=self._deadline(timeout), detach=True)
+        return self._completed(plan, None if prompt is None else prompt)
+
+    def resume_background(
+        self, response_id: str, *, timeout: float | None = None, **options: Any
+    ) -> Response:
+        """Wait for an answer that was begun in the background, by this process or another.
+
+        After `timeout` seconds it raises `DeadlineExceededError`, and the provider goes on.
+        """
+        if not isinstance(response_id, str) or not response_id:
+            raise ConfigError(f"response_id must be a response's id, not {response_id!r}")
+        asked = {**options, "background": True}
+        deadline = self._deadline(timeout)
+        plan = self._plan(asked, False, "", deadline=deadline, resume=response_id)
+        return self._completed(plan, None)
 
     # Many calls
 
@@ -199,9 +272,10 @@ class Client:
         cache_salt: str = "",
         max_cost: float | None = None,
         journal: str | os.PathLike[str] | Journal | None = None,
+        warm_first: bool = False,
         progress: str | None = None,
         total: int | None = None,
-        **sampling: Any,
+        **options: Any,
     ) -> list[Any]:
         """The answers to all prompts, in their order.
 
@@ -210,8 +284,10 @@ class Client:
         call, from the moment its limits first let it go; `total` tells the progress display how
         many prompts there are where `prompts` has no length. With `return_completions_only` the
         result holds texts, None where the call failed. `max_cost` is US dollars that this run may
-        cost at most, what its journal has from before included; `use_cache` and `cache_salt` are
-        as in `complete`.
+        cost at most, what its journal has from before included; `use_cache`, `cache_salt` and
+        `options` are as in `complete`. With `warm_first`, of the prompts that begin alike one is
+        sent first, and the others when the provider's own cache has that beginning (see `cache` in
+        `CallOptions`; `last_run` has the share that was read from it).
 
         `journal` is a file that gets each answer as it arrives; started again with the same file,
         the run goes on: what is finished is not sent again (see `Journal`). `JournalError` where
@@ -222,9 +298,9 @@ class Client:
         must not itself wait for another `map` or future of this client: they share its threads.
         """
         display = progress or self._settings.progress, total
-        options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
+        plan = self._plan(options, use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
         run = self._run(
-            prompts, display, options=options, sampling=sampling, keep=True, journal=journal
+            prompts, display, plan=plan, keep=True, journal=journal, warm_first=warm_first
         )
         for _ in run.responses(ordered=False):
             pass
@@ -243,9 +319,10 @@ class Client:
         cache_salt: str = "",
         max_cost: float | None = None,
         journal: str | os.PathLike[str] | Journal | None = None,
+        warm_first: bool = False,
         progress: str | None = None,
         total: int | None = None,
-        **sampling: Any,
+        **options: Any,
     ) -> Generator[Response, None, None]:
         """The answers one by one: in order, or with `ordered=False` as they come (see `.index`).
 
@@ -253,9 +330,9 @@ class Client:
         the answer given out. Closing the iterator cancels what is under way.
         """
         display = progress or self._settings.progress, total
-        options = self._options(use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
+        plan = self._plan(options, use_cache, cache_salt, timeout=timeout, max_cost=max_cost)
         run = self._run(
-            prompts, display, options=options, sampling=sampling, keep=False, journal=journal
+            prompts, display, plan=plan, keep=False, journal=journal, warm_first=warm_first
         )
         return run.responses(ordered=ordered)
 
@@ -265,18 +342,20 @@ class Client:
         *,
         use_cache: bool = True,
         cache_salt: str = "",
-        **sampling: Any,
+        **options: Any,
     ) -> Estimate:
         """What `map` of these prompts would send, cost and take; nothing is sent.
 
         `prompts` may be any iterable and is read once. No server is started, and a key is needed
         only to know what is in the cache.
         """
+        asked, sampling = divided(options, self._settings.call_options)
         return estimated(
             prompts,
             self._models,
             self._settings,
-            self._params(sampling),
+            self._settings.sampling_params.merged(sampling),
+            asked=asked,
             answers=self._workers().routes.answers if use_cache else None,
             cache_salt=cache_salt,
         )
@@ -388,9 +467,6 @@ class Client:
     def _workers(self) -> Workers:
         return self._here.workers(self._settings, self._models)
 
-    def _params(self, sampling: Mapping[str, Any]) -> SamplingParams:
-        return self._settings.sampling_params.merged(sampling_options(sampling))
-
     def _seconds(self, timeout: float | None) -> float | None:
         check_seconds("timeout", timeout)
         return self._settings.timeout if timeout is None else timeout
@@ -399,64 +475,86 @@ class Client:
         seconds = self._seconds(timeout)
         return None if seconds is None else monotonic() + seconds
 
-    def _options(
+    def _plan(
         self,
+        options: Mapping[str, Any],
         use_cache: bool,
         cache_salt: str,
         *,
         timeout: float | None = None,
         deadline: float | None = None,
         max_cost: float | None = None,
-    ) -> Options:
+        resume: str | None = None,
+        detach: bool = False,
+    ) -> Plan:
+        settings = self._settings
+        asked, sampling = divided(options, settings.call_options)
         if not isinstance(cache_salt, str):
             raise ConfigError(f"cache_salt must be a string, not {cache_salt!r}")
-        check_cost("max_cost", max_cost)
-        budget = self._here.budget
-        if max_cost is not None:
-            for model in self._models:
-                check_priced(model)
-            budget = Budget(max_cost, parent=budget)
-        seconds = self._seconds(timeout) if deadline is None else None
-        return Options(
-            timeout=LONGEST_CALL if seconds is None else seconds,
-            deadline=deadline,
-            postprocess=self._settings.postprocess,
-            use_cache=use_cache,
-            cache_salt=cache_salt,
-            budget=budget,
+        return Plan(
+            self._workers().routes,
+            settings.sampling_params.merged(sampling),
+            asked,
+            Options(
+                timeout=self._seconds(timeout) if deadline is None else None,
+                deadline=deadline,
+                postprocess=settings.postprocess,
+                use_cache=use_cache,
+                cache_salt=cache_salt,
+                budget=self._budget(max_cost),
+                parse=asked.parser(),
+                repair=asked.repair,
+                resume=resume,
+                detach=detach,
+            ),
+            {
+                "extra_body": settings.extra_body,
+                "extra_headers": settings.extra_headers,
+                **asked.of_request(),
+            },
         )
 
-    def _prepare(
-        self,
-        workers: Workers,
-        prompt: Any,
-        params: SamplingParams,
-        *,
-        options: Options,
-        cancellation: Cancellation,
-        index: int | None = None,
-    ) -> Call:
-        """A call, ready to run: everything that can be wrong with it is found here."""
-        route = workers.routes.draw()
-        request = Request(
-            Conversation.of(prompt),
-            workers.routes.accepted(params, route),
-            self._settings.extra_body,
-            self._settings.extra_headers,
-        )
-        return Call(
-            route, request, prompt=prompt, index=index, options=options, cancellation=cancellation
-        )
+    def _budget(self, max_cost: float | None) -> Budget | None:
+        check_cost("max_cost", max_cost)
+        budget = self._here.budget
+        if max_cost is None:
+            return budget
+        for model in self._models:
+            check_priced(model)
+        return Budget(max_cost, parent=budget)
+
+    def _completed(self, plan: Plan, prompt: Any) -> Response:
+        workers = self._workers()
+        call = plan.call(prompt, cancellation=workers.cancellation)
+        found = workers.routes.find(call)
+        response = call.run() if found is None else call.found(found)
+        self._here.tally.add(response, call.retries)
+        return response.raise_for_error()
+
+    def _pieces(
+        self, call: Call, steps: Generator[Delta, None, Response], *, events: bool
+    ) -> Generator[Any, None, None]:
+        here = self._here
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    delta = next(steps)
+                except StopIteration as end:
+                    response: Response = end.value
+                    break
+                yield delta if events else delta.text  # type: ignore[union-attr]
+        here.tally.add(response, call.retries)
+        yield response.raise_for_error()
 
     def _run(
         self,
         prompts: Iterable[Any],
         display: tuple[str, int | None],
         *,
-        options: Options,
-        sampling: Mapping[str, Any],
+        plan: Plan,
         keep: bool,
         journal: str | os.PathLike[str] | Journal | None,
+        warm_first: bool,
     ) -> Run:
         single = isinstance(prompts, (str, bytes, Conversation, Message, Mapping))
         if single or not isinstance(prompts, Iterable):
@@ -464,22 +562,15 @@ class Client:
                 f"map takes many prompts, this is one {type(prompts).__name__}: "
                 "use complete(prompt) or map([prompt])"
             )
-        params = self._params(sampling)
         workers, here = self._workers(), self._here
         workers.routes.check()
-
-        def prepare(prompt: Any, index: int, cancellation: Cancellation) -> Call:
-            return self._prepare(
-                workers, prompt, params, options=options, index=index, cancellation=cancellation
-            )
-
         style, total = display
         is_sequence = isinstance(prompts, Sequence)
         if total is None and is_sequence:
             total = len(prompts)  # type: ignore[arg-type]
         run = Run(
             iter(prompts),
-            prepare=prepare,
+            prepare=plan.call,
             execute=workers.execute,
             model=self._models[0].name,
             width=workers.width,
@@ -489,32 +580,35 @@ class Client:
             keep=keep,
             answers=workers.routes.answers,
             lookups=LOOKUPS if is_sequence else 1,
-            budget=None if options.budget is here.budget else options.budget,
-            journal=self._journal_file(journal, prompts, params, options),
+            budget=None if plan.options.budget is here.budget else plan.options.budget,
+            journal=self._journal_file(journal, prompts, plan),
+            warm_first=warm_first,
+            parse=plan.options.parse,
         )
         here.last_run = run
         return run
 
     def _journal_file(
-        self,
-        journal: str | os.PathLike[str] | Journal | None,
-        prompts: Iterable[Any],
-        params: SamplingParams,
-        options: Options,
+        self, journal: str | os.PathLike[str] | Journal | None, prompts: Iterable[Any], plan: Plan
     ) -> JournalFile | None:
         if journal is None:
             return None
         return JournalFile(
             Journal.of(journal),
             models=[model.name for model in self._models],
-            params=self._sent(params, options),
+            params=self._sent(plan),
             prompts=prompts if isinstance(prompts, Sequence) else (),
         )
 
-    def _sent(self, params: SamplingParams, options: Options) -> Mapping[str, Any]:
+    def _sent(self, plan: Plan) -> Mapping[str, Any]:
         """What a journal must not mix: all that decides an answer beside model and prompt."""
-        sent = {**params.given(), "extra_body": self._settings.extra_body}
-        return {**sent, "cache_salt": options.cache_salt} if options.cache_salt else sent
+        sent = {**plan.params.given(), "extra_body": self._settings.extra_body}
+        if plan.options.cache_salt:
+            sent["cache_salt"] = plan.options.cache_salt
+        output = plan.fields.get("output")
+        if output is not None:
+            sent["output"] = {"schema": output.schema, "name": output.name}
+        return sent
 
     def _show(self, style: str, total: int | None, numbers: Any) -> Progress:
         return Progress(
@@ -542,3 +636,7 @@ class Client:
         except concurrent.futures.CancelledError:
             cancelled = CallCancelledError("the future was cancelled")
             return Response(model=self._models[0].name, error=cancelled)
+
+
+def _nothing() -> None:
+    pass

@@ -13,6 +13,7 @@ from typing import Any, Optional
 from .adapters import ADAPTERS
 from .cache import Answers, KeySpace, owner_of
 from .catalog import api_key_for, located
+from .options import NO_OPTIONS, CallOptions, adapter_of
 from .settings import Settings
 from .tokens import Counter
 from .values.errors import DelugeError, MissingKeyError, PromptError
@@ -122,6 +123,7 @@ def estimated(
     settings: Settings,
     params: SamplingParams,
     *,
+    asked: CallOptions = NO_OPTIONS,
     answers: Answers | None = None,
     cache_salt: str = "",
 ) -> Estimate:
@@ -135,7 +137,7 @@ def estimated(
         raise PromptError(
             f"estimate takes many prompts, this is one {type(prompts).__name__}: use [prompt]"
         )
-    plans = [_Plan(model, settings, params, answers, cache_salt) for model in models]
+    plans = [_Plan(model, settings, params, asked, answers, cache_salt) for model in models]
     count, bad = 0, 0
     reasons: list[str] = []
     for batch in _batches(enumerate(prompts)):
@@ -161,6 +163,7 @@ class _Plan:
         model: Model,
         settings: Settings,
         params: SamplingParams,
+        asked: CallOptions,
         answers: Answers | None,
         cache_salt: str,
     ) -> None:
@@ -168,7 +171,12 @@ class _Plan:
         self.model = model = _addressed(model)
         self.counter = Counter(model)
         self._settings = settings
-        self._adapter = ADAPTERS[model.provider.adapter]
+        self._adapter = ADAPTERS[adapter_of(model, asked.responses_api)]
+        self._asked = {
+            "extra_body": settings.extra_body,
+            "extra_headers": settings.extra_headers,
+            **asked.of_request(),
+        }
         kept, _ = model.accepts(params)
         self._params = kept.without(self._adapter.UNSUPPORTED.intersection(kept.given()))
         self._answers = answers
@@ -180,8 +188,7 @@ class _Plan:
 
     def key(self, conversation: Conversation) -> str | None:
         """The request's key in the cache, None without one; `PromptError` if it cannot be made."""
-        settings = self._settings
-        request = Request(conversation, self._params, settings.extra_body, settings.extra_headers)
+        request = Request(conversation, self._params, **self._asked)
         http = self._adapter.encode(request, self.model)
         return None if self._keys is None else self._keys.key(http, self._salt)
 

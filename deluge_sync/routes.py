@@ -11,13 +11,15 @@ from typing import Any
 from ._version import __version__
 from .adapters import ADAPTERS
 from .cache import Answers, KeySpace, owner_of
-from .call import Call, Route, unpriced
+from .call import Call, Route
 from .catalog import Catalog, api_key_for, located, retirement_notice
 from .engine.lane import Lane
 from .engine.retry import RetryPolicy
 from .engine.runtime import Runtime
 from .launch import launched_url
 from .notices import warn_once
+from .options import adapter_of
+from .outlay import unpriced
 from .settings import Settings
 from .values.errors import ConfigError, MissingKeyError
 from .values.model import Model
@@ -64,9 +66,10 @@ class Routes:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._routes: dict[str, Route] = {}
-        self._params: dict[tuple[str, SamplingParams], SamplingParams] = {}
-        self._latest = ("", SamplingParams(), SamplingParams())
+        self._routes: dict[tuple[str, str | None, bool | None], Route] = {}
+        self._params: dict[tuple[int, SamplingParams], SamplingParams] = {}
+        self._latest: tuple[Route | None, SamplingParams, SamplingParams]
+        self._latest = (None, SamplingParams(), SamplingParams())
         self._named = _named_limits(settings, models)
         self.answers = _answers(settings, runtime)
         self.own_limits = Lane(
@@ -75,38 +78,48 @@ class Routes:
             max_in_flight=settings.max_concurrent_requests,
         )
 
-    def draw(self) -> Route:
+    def draw(self, *, responses_api: bool | None = None) -> Route:
         """A route by the models' weights."""
         if len(self._models) == 1:
-            return self.to(self._models[0])
+            return self.to(self._models[0], responses_api=responses_api)
         self.check()  # a key that is missing shows at once, not when its model is drawn
-        return self.to(random.choices(self._models, self._settings.model_weights)[0])
+        drawn = random.choices(self._models, self._settings.model_weights)[0]
+        return self.to(drawn, responses_api=responses_api)
 
-    def to(self, model: Model) -> Route:
-        """The route to `model`."""
-        route = self._routes.get(model.name)
+    def to(self, model: Model, *, responses_api: bool | None = None) -> Route:
+        """The route to `model`, over OpenAI's Responses API where that is asked for or needed."""
+        key = (model.name, model.effort, responses_api)
+        route = self._routes.get(key)
         if route is None:
-            route = self._routes.setdefault(model.name, self._make(model))
+            adapter = adapter_of(model, responses_api)
+            route = self._routes.setdefault(key, self._make(model, adapter))
         return route
 
-    def accepted(self, params: SamplingParams, route: Route) -> SamplingParams:
-        """`params` without what the model does not take; warns once about those."""
-        model, given, taken = self._latest
-        if given is params and model == route.model.name:
+    def accepted(
+        self, params: SamplingParams, route: Route, *, strict: bool = False
+    ) -> SamplingParams:
+        """`params` without what the model does not take; warns once about those, or with `strict`
+        raises `ConfigError`.
+        """
+        latest, given, taken = self._latest
+        if given is params and latest is route and not strict:
             return taken
-        key = (route.model.name, params)
+        key = (id(route), params)  # routes are kept as long as this
         accepted = self._params.get(key)
-        if accepted is None:
+        if accepted is None or strict:
             kept, refused = route.model.accepts(params)
             unknown = route.adapter.UNSUPPORTED.intersection(kept.given())
             dropped = sorted({*refused, *unknown})
             if dropped:
-                warn_once(f"{route.model.name} does not take {', '.join(dropped)}: not sent")
+                remark = f"{route.model.name} does not take {', '.join(dropped)}"
+                if strict:
+                    raise ConfigError(remark)
+                warn_once(f"{remark}: not sent")
             accepted = kept.without(frozenset(unknown)) if unknown else kept
             if len(self._params) >= MOST_PARAMS:
                 self._params.clear()
             self._params[key] = accepted
-        self._latest = (route.model.name, params, accepted)
+        self._latest = (route, params, accepted)
         return accepted
 
     def find(self, call: Call) -> Answer | None:
@@ -128,12 +141,12 @@ class Routes:
         words = f"{self.own_limits.in_flight} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
-    def _make(self, model: Model) -> Route:
+    def _make(self, model: Model, adapter: str) -> Route:
         model = _reachable(model)
         secret = self._secret(model)
         return Route(
             model=model,
-            adapter=ADAPTERS[model.provider.adapter],
+            adapter=ADAPTERS[adapter],
             credentials=_credentials(model, secret),
             lanes=(self.own_limits, self._lane(model, secret)),
             transport=self._transport(model),

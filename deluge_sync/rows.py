@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .values.plain import (
     MalformedError,
+    logprobs_from_plain,
     message_from_plain,
     message_to_plain,
     usage_from_plain,
@@ -106,6 +107,12 @@ def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dic
         "latency": None if response.latency is None else round(response.latency, 6),
         "request_id": response.request_id,
     }
+    if response.response_id is not None:
+        row["response_id"] = response.response_id
+    if response.service_tier is not None:
+        row["service_tier"] = response.service_tier
+    if response.logprobs is not None:
+        row["logprobs"] = response.logprobs
     if response.content is not None and not _is_one_text(response.content):
         row["content"] = message_to_plain(response.content)
     if origin is not None:
@@ -142,6 +149,9 @@ def response_of(row: Mapping[str, Any], prompt: Any) -> Response:
         cached=bool(_checked(row, "cached", bool)),
         saved_cost=_checked(row, "saved_cost", float, int),
         request_id=_checked(row, "request_id", str),
+        response_id=_checked(row, "response_id", str),
+        service_tier=_checked(row, "service_tier", str),
+        logprobs=logprobs_from_plain(row.get("logprobs")),
     )
 
 

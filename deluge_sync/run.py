@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextvars import Context, copy_context
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from .cache import Answers
 from .call import Call
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.crew import Crew
+from .engine.vanguard import Vanguard
 from .engine.window import Window
 from .journal import JournalFile
 from .progress import Progress
 from .stats import Report, Tally
-from .values.errors import CallCancelledError, CallError, DelugeError, PromptError
+from .values.errors import CallCancelledError, CallError, DelugeError, OutputError, PromptError
 from .values.response import Response
 
 logger = logging.getLogger(__name__)
 
 Put = Callable[[tuple[int, Response]], None]
+
+
+class Prepare(Protocol):
+    """What makes a call of a prompt."""
+
+    def __call__(self, prompt: Any, *, cancellation: Cancellation, index: int) -> Call:
+        """See `Plan.call`."""
+
 
 LOOKUPS = 64
 """Prompts looked up in the cache at once, where the source is known not to wait between them."""
@@ -30,19 +41,21 @@ LOOKUPS = 64
 class Run:
     """The calls of one `map` or `imap`, from the first prompt read to the last answer.
 
-    `prepare(prompt, index, cancellation)` makes a `Call`; what it raises becomes that row's
+    `prepare(prompt, index=, cancellation=)` makes a `Call`; what it raises becomes that row's
     response, except for a `ConfigError`, which ends the run: all rows would have it.
     `execute(function)` has a worker run a function. `answers` is the cache; `lookups` prompts are
     looked up in it at once, in the caller's thread: what is there needs no worker. `journal` has
     the answers of a run that was begun before, and gets those of this one as they arrive; what
-    those have cost counts against `budget`, the run's own.
+    those have cost counts against `budget`, the run's own. With `warm_first`, of calls whose
+    prompts begin alike one is sent first: the others then find that beginning in the vendor's
+    cache. `parse` makes the objects of answers that the journal has as texts.
     """
 
     def __init__(
         self,
         prompts: Iterator[Any],
         *,
-        prepare: Callable[[Any, int, Cancellation], Call],
+        prepare: Prepare,
         execute: Callable[[Callable[[], None]], object],
         model: str,
         width: int,
@@ -54,6 +67,8 @@ class Run:
         lookups: int = 1,
         journal: JournalFile | None = None,
         budget: Budget | None = None,
+        warm_first: bool = False,
+        parse: Callable[[str], Any] | None = None,
     ) -> None:
         self.tally = tally
         self.cancellation = Cancellation(cancellation)
@@ -68,6 +83,8 @@ class Run:
         self._lookups = lookups
         self._journal = journal
         self._budget = budget
+        self._parse = parse
+        self._vanguard = Vanguard() if warm_first else None
         self._waiting: list[tuple[Call, int, Put]] = []
 
     def responses(self, *, ordered: bool) -> Generator[Response, None, None]:
@@ -154,11 +171,29 @@ class Run:
         context = copy_context()
         if self._journal is not None:
             self._journal.expect(index)
-        self._crew.do(lambda: put((index, self._work(call, index, context))))
+        piece = functools.partial(self._answer, call, index, context, put)
+        if self._vanguard is None or call.beginning is None:
+            self._crew.do(piece)
+        elif self._vanguard.goes_first(call.beginning):
+            self._crew.do(functools.partial(self._lead, call.beginning, piece))
+        elif not self._vanguard.holds(call.beginning, piece):
+            self._crew.do(piece)
+
+    def _answer(self, call: Call, index: int, context: Context, put: Put) -> None:
+        put((index, self._work(call, index, context)))
+
+    def _lead(self, beginning: Hashable, piece: Callable[[], None]) -> None:
+        """Do `piece`, and then have those done that waited for it; called by a worker."""
+        assert self._vanguard is not None
+        piece()
+        for held in self._vanguard.arrived(beginning):
+            # Once the pool is closed, this very worker does what is left.
+            with contextlib.suppress(CallCancelledError):
+                self._crew.do(held)
 
     def _prepared(self, prompt: Any, index: int) -> Call:
         try:
-            return self._prepare(prompt, index, self.cancellation)
+            return self._prepare(prompt, index=index, cancellation=self.cancellation)
         except DelugeError:
             raise
         except Exception as cause:  # a prompt so odd that no check of ours thought of it
@@ -184,6 +219,11 @@ class Run:
     def _restored(self, response: Response) -> Response:
         """A response that the journal had."""
         self.tally.restore()
+        if self._parse is not None and response.completion is not None:
+            try:
+                response = response.replace(parsed=self._parse(response.completion))
+            except OutputError as error:
+                response = response.replace(error=error)
         return self._keep(response)
 
     def _keep(self, response: Response) -> Response:

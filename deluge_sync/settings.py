@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .call import Postprocess
+from .options import NO_OPTIONS, CallOptions
 from .progress import STYLES
 from .stores import opened_store
 from .stores.base import Store
@@ -17,6 +19,11 @@ from .values.params import SAMPLING_FIELDS, SamplingParams
 from .values.secret import Secret
 
 NAME_LIST = Sequence[str]
+
+DEFAULTS_OF_CALLS = frozenset(
+    ("use_responses_api", "background", "completion_window", "strict", "repair", "json_mode")
+)
+"""Options of a call that a client may be made with."""
 
 LONGEST_SECONDS = 31_536_000.0
 
@@ -48,6 +55,7 @@ class Settings:
     session: Any = None
     verify: bool | str = True
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
+    call_options: CallOptions = NO_OPTIONS
     named: frozenset[str] = frozenset()
     """The options that were given; the others have their defaults."""
 
@@ -99,11 +107,14 @@ class Settings:
 
 def checked_settings(model_names: str | NAME_LIST, options: Mapping[str, Any]) -> Settings:
     """Settings from a client's arguments; `options` may name sampling parameters too."""
-    if "named" in options:
-        raise ConfigError("unknown option 'named'")
+    for name in ("named", "call_options"):
+        if name in options:
+            raise ConfigError(f"unknown option {name!r}")
     fields = dict(options, named=frozenset(options))
+    of_calls = {name: fields.pop(name) for name in DEFAULTS_OF_CALLS.intersection(fields)}
+    fields["call_options"] = dataclasses.replace(NO_OPTIONS, **of_calls)
     sampling = {name: fields.pop(name) for name in SAMPLING_FIELDS.intersection(fields)}
-    _check_names(fields, Settings.__dataclass_fields__)
+    _check_names(fields, {*Settings.__dataclass_fields__, *DEFAULTS_OF_CALLS})
     given: Any = model_names
     names: tuple[Any, ...] = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if not names or not all(isinstance(name, str) and name for name in names):

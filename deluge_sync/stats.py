@@ -23,8 +23,9 @@ class Report:
     (`map` only). `latency_percentiles` has the keys 50, 90 and 99, and holds good answers only;
     each figure is exact to 5 %. `unpriced` counts answers whose price is not known. `cached` counts
     those that were not called for; `saved_cost` is what they would have cost, and `input_tokens`
-    and `output_tokens` leave them out. `restored` counts those that the run's journal had: they are
-    answers like any other, and in none of the other figures.
+    and `output_tokens` leave them out. `cache_read_tokens` and `cache_write_tokens` are the parts
+    of `input_tokens` that the vendor's own cache gave and took. `restored` counts those that the
+    run's journal had: they are answers like any other, and in none of the other figures.
     """
 
     prompts: int = 0
@@ -35,6 +36,8 @@ class Report:
     attempts: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     cost: float = 0.0
     saved_cost: float = 0.0
     unpriced: int = 0
@@ -43,6 +46,11 @@ class Report:
     latency_percentiles: Mapping[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     responses: tuple[Response, ...] = field(default=(), repr=False)
+
+    @property
+    def cache_read_share(self) -> float:
+        """The share of the input that the vendor's own cache gave, from 0 to 1."""
+        return self.cache_read_tokens / self.input_tokens if self.input_tokens else 0.0
 
 
 class Tally:
@@ -61,6 +69,7 @@ class Tally:
             self._restored = 0
             self._prompts = self._cached = self._attempts = self._unpriced = 0
             self._input_tokens = self._output_tokens = 0
+            self._cache_read_tokens = self._cache_write_tokens = 0
             self._cost = self._saved_cost = 0.0
             self._retries: Counter[str] = Counter()
             self._errors: Counter[str] = Counter()
@@ -81,6 +90,8 @@ class Tally:
             elif response.usage is not None:
                 self._input_tokens += response.usage.input_tokens
                 self._output_tokens += response.usage.output_tokens
+                self._cache_read_tokens += response.usage.cache_read_tokens
+                self._cache_write_tokens += response.usage.cache_write_tokens
                 self._unpriced += response.cost is None
                 self._cost += response.cost or 0.0
             if retries:
@@ -109,6 +120,8 @@ class Tally:
                 attempts=self._attempts,
                 input_tokens=self._input_tokens,
                 output_tokens=self._output_tokens,
+                cache_read_tokens=self._cache_read_tokens,
+                cache_write_tokens=self._cache_write_tokens,
                 cost=self._cost,
                 saved_cost=self._saved_cost,
                 unpriced=self._unpriced,

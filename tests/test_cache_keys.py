@@ -142,7 +142,7 @@ PARAMETERS = {
     "reasoning_effort": "low",
     "thinking_budget": 2_048,
     "verbosity": "high",
-    "service_tier": "flex",
+    "service_tier": "auto",
 }
 
 

@@ -52,7 +52,7 @@ def test_the_readmes_first_command_answers_every_prompt_in_order(tmp_path: Path)
     assert [row["index"] for row in answers] == list(range(200))
     assert list(answers[0]) == ["index", "prompt", "completion", "error", "model", "finish_reason",
                                 "usage", "cost", "cached", "saved_cost", "attempts", "latency",
-                                "request_id"]  # fmt: skip
+                                "request_id", "response_id", "service_tier"]  # fmt: skip
     assert "200 answered, 0 failed" in done.stderr
 
 

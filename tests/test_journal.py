@@ -174,6 +174,8 @@ def test_a_row_is_plain_data_and_is_there_when_its_answer_is(sandbox: Sandbox, p
         "attempts": 1,
         "latency": round(first.latency, 6),
         "request_id": first.request_id,
+        "response_id": first.response_id,
+        "service_tier": "default",
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from deluge_sync.engine.retry import Attempts, RetryBudget, RetryPolicy
+from deluge_sync.engine.retry import Attempts, RetryBudget, RetryPolicy, drained
 from deluge_sync.values.errors import (
     AuthError,
     BadRequestError,
@@ -45,15 +47,16 @@ def attempt_all(failures, *, policy=RetryPolicy(), deadline=1e9, may_retry=lambd
     made = 0
     remaining = iter(failures)
 
-    def attempt() -> None:
+    def attempt() -> Iterator[None]:
         nonlocal made
         made += 1
         world.now += 1.0
         failure = next(remaining)
+        yield
         if failure is not None:
             raise failure
 
-    attempts.run(attempt)
+    drained(attempts.run(attempt))
     return made, world.slept
 
 

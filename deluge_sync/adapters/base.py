@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Optional, Protocol
 
 from ..values.deltas import Delta
 from ..values.model import Model
@@ -71,3 +71,25 @@ class Adapter(Protocol):
 
     def request_id(self, response: HttpResponse) -> str | None:
         """The vendor's id of this exchange, for its support."""
+
+
+class ResumableFold(Fold, Protocol):
+    """A fold that knows where its stream stands, so that another connection can go on with it."""
+
+    response_id: Optional[str]
+    sequence_number: Optional[int]
+
+
+class BackgroundAdapter(Adapter, Protocol):
+    """The further functions of a wire format whose vendor works without a connection."""
+
+    def poll(self, response_id: str, request: Request, model: Model) -> HttpRequest:
+        """How to ask for a response by its id."""
+
+    def follow(
+        self, response_id: str, starting_after: int | None, request: Request, model: Model
+    ) -> HttpRequest:
+        """How to go on with the stream of one, behind the event of that number."""
+
+    def cancel(self, response_id: str, request: Request, model: Model) -> HttpRequest:
+        """How to have the vendor stop working on one."""

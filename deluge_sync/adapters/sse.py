@@ -1,4 +1,4 @@
-"""Server-sent events out of a stream's bytes (WHATWG HTML, section 9.2). Pure, as all adapters are."""
+"""Server-sent events out of a stream's bytes (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Callable, TypeVar
 
@@ -12,6 +13,7 @@ from ..values.errors import CallError, DeadlineExceededError, DelugeError, Throt
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
 
+Step = TypeVar("Step")
 Result = TypeVar("Result")
 
 
@@ -63,6 +65,7 @@ class Attempts:
     """The retries of one call, as the callbacks tenacity asks for.
 
     `may_retry` is the lane's budget; `deadline` may be moved until the first attempt has begun.
+    `final` is set by an attempt that must not be repeated: somebody has seen a part of its answer.
     """
 
     def __init__(
@@ -77,42 +80,51 @@ class Attempts:
     ) -> None:
         self.deadline = deadline
         self.failures = 0
+        self.final = False
         self._policy = policy
         self._cancellation = cancellation
         self._may_retry = may_retry
         self._clock = clock
         self._uniform = uniform
 
-    def run(self, attempt: Callable[[], Result]) -> Result:
-        """What `attempt` gives; raises what the one that must not be repeated raised.
+    def run(
+        self, attempt: Callable[[], Generator[Step, None, Result]]
+    ) -> Generator[Step, None, Result]:
+        """What `attempt` gives, and on the way what it yields; raises what the one that must not be
+        repeated raised.
 
         tenacity is asked only once something has failed: its bookkeeping costs more than all our
         own, and nearly every call succeeds at once.
         """
+        failure: CallError | None = None
         try:
-            return attempt()
+            return (yield from attempt())
         except CallError as error:
-            if not error.retryable:
+            if not error.retryable or self.final:
                 raise
-            failures = [error]
-
-        def attempt_again() -> Result:
-            if failures:
-                raise failures.pop()
-            return attempt()
-
-        return tenacity.Retrying(
+            failure = error
+        retrying = tenacity.Retrying(
             retry=self._again,
             wait=self._pause,
             stop=tenacity.stop_never,
             sleep=self._cancellation.sleep,
             reraise=True,
-        )(attempt_again)
+        )
+        for outcome in retrying:
+            if failure is None:
+                try:
+                    return (yield from attempt())
+                except CallError as error:
+                    failure = error
+            with outcome:
+                raised, failure = failure, None
+                raise raised
+        raise AssertionError("tenacity gave up without a word")
 
     def _again(self, state: tenacity.RetryCallState) -> bool:
         outcome = state.outcome
         error = outcome.exception() if outcome is not None else None
-        if not isinstance(error, CallError) or not error.retryable:
+        if not isinstance(error, CallError) or not error.retryable or self.final:
             return False
         self._check_time(error)
         if isinstance(error, ThrottledError):
@@ -148,6 +160,16 @@ class Attempts:
         if isinstance(error, CallError) and self._clock() + pause >= self.deadline:
             raise _time_is_up(error)
         return pause
+
+
+def drained(steps: Generator[Step, None, Result]) -> Result:
+    """What `steps` gives in the end; what it yields is not wanted."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 def _time_is_up(error: DelugeError) -> DeadlineExceededError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import NamedTuple, Optional, Union
 
-from .response import Usage
+from .prompt import Text, Thinking, ToolCall
+from .response import Answer, Usage
 
 
 class TextDelta(NamedTuple):
@@ -38,3 +41,19 @@ class UsageDelta(NamedTuple):
 
 
 Delta = Union[TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta]
+DELTAS = (TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta)
+
+
+def replayed(answer: Answer) -> Iterator[Delta]:
+    """An answer that is there already, as a stream would have brought it."""
+    calls = 0
+    for part in answer.content.parts:
+        if isinstance(part, Text):
+            yield TextDelta(part.text)
+        elif isinstance(part, Thinking) and not part.redacted:
+            yield ThinkingDelta(part.text)
+        elif isinstance(part, ToolCall):
+            arguments = json.dumps(dict(part.arguments), ensure_ascii=False)
+            yield ToolCallDelta(calls, arguments, part.id, part.name)
+            calls += 1
+    yield UsageDelta(answer.usage)

@@ -11,6 +11,7 @@
         TransientError        5xx, overload, lost connections; retried
           ConnectionFailedError
         DecodeError           the answer could not be read; retried
+        OutputError           the answer is not the JSON that was asked for
         ResponseTooLargeError
         BadRequestError       400, 422 and their like; never retried
           TooLongError        prompt or output does not fit the model
@@ -122,6 +123,17 @@ class DecodeError(CallError):
 
     kind = "decode"
     retryable = True
+
+
+class OutputError(CallError):
+    """An answer came, but not the JSON that was asked for, or it does not fit its schema.
+
+    The message, of at most 500 characters, holds the first of `problems`, which name the fields:
+    "people[2].age: 'x' is not an integer".
+    """
+
+    kind = "output"
+    problems: tuple[str, ...] = ()
 
 
 class ResponseTooLargeError(CallError):

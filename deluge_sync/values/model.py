@@ -216,6 +216,8 @@ class Model:
     header values for vendors that have them: the legacy one is what sampling parameters need.
     `tokenizer` is tiktoken's name of its vocabulary, "" where tiktoken does not have it.
     Models of one `limit_group` share their rate limits; empty means the model has its own.
+    `streams` is False for a model that gives its answers whole only. `effort` is the one that the
+    model's name asked for ("gpt-5.2-high"), where a call asks for none.
     `retires` is an ISO date, `successor` the model to move to.
 
     A host that speaks a vendor's wire format under another path gives it as `path`, for streams as
@@ -246,6 +248,8 @@ class Model:
     embedding_size: int | None = None
     tokenizer: str = ""
     limit_group: str = ""
+    streams: bool = True
+    effort: str | None = None
     path: str = ""
     stream_path: str = ""
     in_path: frozenset[str] = frozenset()
@@ -260,6 +264,8 @@ class Model:
 
     def accepts(self, params: SamplingParams) -> tuple[SamplingParams, tuple[str, ...]]:
         """`params` as this model takes them, and the names of those that had to be dropped."""
+        if self.effort is not None and params.reasoning_effort is None:
+            params = params.merged({"reasoning_effort": self.effort})
         given = params.given()
         refused = set(self.refuses.intersection(given))
         effort = params.reasoning_effort

@@ -12,7 +12,10 @@ from typing import Any, Callable
 from .errors import PromptError
 from .media import Audio, File, Image, base64_of
 from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
-from .response import Answer, Usage
+from .response import Answer, TokenLogprob, Usage
+
+ALWAYS = ("content", "usage", "finish_reason", "response_id")
+"""What the plain form of every answer has."""
 
 
 class MalformedError(ValueError):
@@ -37,12 +40,17 @@ def message_from_plain(value: Any) -> Message:
 
 def answer_to_plain(answer: Answer) -> dict[str, Any]:
     """An answer without its error."""
-    return {
+    plain: dict[str, Any] = {
         "content": message_to_plain(answer.content),
         "usage": list(answer.usage),
         "finish_reason": answer.finish_reason,
         "response_id": answer.response_id,
     }
+    if answer.logprobs is not None:
+        plain["logprobs"] = answer.logprobs
+    if answer.service_tier is not None:
+        plain["service_tier"] = answer.service_tier
+    return plain
 
 
 def answer_from_plain(value: Any) -> Answer:
@@ -51,8 +59,15 @@ def answer_from_plain(value: Any) -> Answer:
         finish, identity = value["finish_reason"], value["response_id"]
         if not (_is_text(finish) and _is_text(identity)):
             raise MalformedError("not an answer: a word of it is not a text")
-        return Answer(
+        answer = Answer(
             message_from_plain(value["content"]), usage_from_plain(value["usage"]), finish, identity
+        )
+        if len(value) == len(ALWAYS):
+            return answer
+        tier = value.get("service_tier")
+        return answer._replace(
+            logprobs=logprobs_from_plain(value.get("logprobs")),
+            service_tier=tier if _is_text(tier) else None,
         )
     except (KeyError, TypeError) as error:
         raise MalformedError(f"not an answer: {error}") from None
@@ -68,6 +83,19 @@ def usage_from_plain(value: Any) -> Usage:
         return Usage(**value) if named else Usage(*numbers)
     except TypeError as error:
         raise MalformedError(f"not a usage: {error}") from None
+
+
+def logprobs_from_plain(value: Any) -> tuple[TokenLogprob, ...] | None:
+    """The logprobs that JSON made lists of; None for None."""
+    if value is None:
+        return None
+    try:
+        return tuple(
+            TokenLogprob(str(token), float(chance), tuple((str(t), float(c)) for t, c in top))
+            for token, chance, top in value
+        )
+    except (TypeError, ValueError) as error:
+        raise MalformedError(f"not logprobs: {error}") from None
 
 
 def _is_text(value: Any) -> bool:

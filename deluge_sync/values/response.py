@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from .errors import CallError, DelugeError
-from .prompt import Message
+from .prompt import Message, Text
 
 
 class Usage(NamedTuple):
@@ -30,6 +30,10 @@ class Usage(NamedTuple):
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+    def plus(self, other: Usage) -> Usage:
+        """That of both together."""
+        return Usage(*(mine + its for mine, its in zip(self, other)))
 
 
 class TokenLogprob(NamedTuple):
@@ -63,6 +67,21 @@ class Answer(NamedTuple):
     pending: Optional[str] = None
     continuation: Optional[str] = None
     service_tier: Optional[str] = None
+
+
+def joined(first: Answer, rest: Answer) -> Answer:
+    """An answer that came in two pieces; a text that was broken off goes on."""
+    *parts, last = first.content.parts or (Text(""),)
+    head, *more = rest.content.parts or (Text(""),)
+    middle = [last, head]
+    if isinstance(last, Text) and isinstance(head, Text):
+        middle = [Text(last.text + head.text, last.phase)]
+    both = (first.logprobs or ()) + (rest.logprobs or ())
+    return rest._replace(
+        content=Message("assistant", (*parts, *middle, *more)),
+        usage=first.usage.plus(rest.usage),
+        logprobs=both or None,
+    )
 
 
 @dataclass(frozen=True)

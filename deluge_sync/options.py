@@ -1,0 +1,149 @@
+"""What may be said with each call, beside its prompt, its time and its sampling parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from .values.errors import ConfigError
+from .values.model import Model
+from .values.params import SAMPLING_FIELDS
+from .values.request import OutputFormat, PromptCache
+from .values.schema import OutputSchema, output_schema, parsed
+
+MOST_REPAIRS = 5
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """The options that every call takes.
+
+    output_schema: what the answer is to be an object of: a JSON Schema, a Pydantic model, a
+        dataclass or a TypedDict; `response.parsed` is that object, typed. What does not fit is an
+        `OutputError`, after the model was asked `repair` more times with what is wrong with it.
+    json_mode: the answer is a JSON object of whatever shape; `response.parsed` is a dict.
+    cache: what the *provider* is to keep of the prompt, for `cache_ttl`: "system_and_tools",
+        "tools_only", "last_user_message", "last_2_user_messages" or "last_3_user_messages".
+    use_responses_api: call OpenAI's Responses API; None where the model or an option needs it.
+    background: have the provider work on it without a connection, and look until it is done;
+        `completion_window` ("2h", "8h") is its discounted slow lane.
+    previous_response_id: continue the conversation that ended with that response.
+    strict: what the model does not take is a `ConfigError`, not a warning.
+    """
+
+    output_schema: Any = None
+    json_mode: bool = False
+    repair: int = 0
+    cache: Optional[str] = None
+    cache_ttl: Optional[str] = None
+    use_responses_api: Optional[bool] = None
+    background: bool = False
+    completion_window: Optional[str] = None
+    previous_response_id: Optional[str] = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("json_mode", "background", "strict"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if self.use_responses_api not in (None, True, False):
+            raise ConfigError(
+                f"use_responses_api must be True, False or None, not {self.use_responses_api!r}"
+            )
+        for name in ("completion_window", "previous_response_id"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise ConfigError(f"{name} must be a string, not {getattr(self, name)!r}")
+        if type(self.repair) is not int or not 0 <= self.repair <= MOST_REPAIRS:
+            raise ConfigError(f"repair must be 0 to {MOST_REPAIRS}, not {self.repair!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.output_schema is not None and self.json_mode:
+            raise ConfigError("give output_schema or json_mode, not both")
+        if self.repair and self.output_schema is None and not self.json_mode:
+            raise ConfigError("repair needs output_schema or json_mode")
+        if self.cache_ttl is not None and self.cache is None:
+            raise ConfigError("cache_ttl needs cache")
+        if self.completion_window is not None and not self.background:
+            raise ConfigError("completion_window needs background=True")
+        needy = self.background or self.previous_response_id is not None
+        if needy and self.use_responses_api is False:
+            raise ConfigError(
+                "background and previous_response_id need the Responses API: leave out "
+                "use_responses_api=False"
+            )
+
+    @property
+    def responses_api(self) -> bool | None:
+        """Whether to use the Responses API; None where nothing here says so."""
+        if self.background or self.previous_response_id is not None:
+            return True
+        return self.use_responses_api
+
+    def of_request(self) -> Mapping[str, Any]:
+        """The fields of a `Request` that these options set."""
+        if self == NO_OPTIONS:
+            return {}
+        schema = self._schema()
+        output = OutputFormat() if self.json_mode else None
+        return {
+            "output": output if schema is None else schema.output_format(),
+            "prompt_cache": None if self.cache is None else PromptCache(self.cache, self.cache_ttl),
+            "background": self.background,
+            "completion_window": self.completion_window,
+            "previous_response_id": self.previous_response_id,
+        }
+
+    def parser(self) -> Callable[[str], Any] | None:
+        """What makes an object of an answer's text; None where none is asked for."""
+        schema = self._schema()
+        if schema is None and not self.json_mode:
+            return None
+        return lambda text: parsed(text, schema)
+
+    def _schema(self) -> OutputSchema | None:
+        return None if self.output_schema is None else output_schema(self.output_schema)
+
+
+CALL_OPTIONS = frozenset(field.name for field in dataclasses.fields(CallOptions))
+NO_OPTIONS = CallOptions()
+
+
+def adapter_of(model: Model, responses_api: bool | None) -> str:
+    """The name of the wire format to speak with `model`; `ConfigError` for one it does not know."""
+    if responses_api is None:
+        responses_api = "responses" in model.endpoints and "chat" not in model.endpoints
+    if not responses_api:
+        return model.provider.adapter
+    speaks = not model.endpoints or "responses" in model.endpoints
+    if model.provider.adapter != "openai_chat" or not speaks:
+        raise ConfigError(
+            f"{model.name} has no Responses API: leave out use_responses_api, background and "
+            "previous_response_id (or set `endpoints: [responses]` in the model's YAML entry)"
+        )
+    return "openai_responses"
+
+
+def divided(
+    options: Mapping[str, Any], defaults: CallOptions
+) -> tuple[CallOptions, Mapping[str, Any]]:
+    """A call's options over the client's `defaults`, and its sampling parameters.
+
+    An unknown name is a `ConfigError` that suggests one.
+    """
+    if not options:
+        return defaults, options
+    of_call, sampling = {}, {}
+    for name, value in options.items():
+        if name in CALL_OPTIONS:
+            of_call[name] = value
+        elif name in SAMPLING_FIELDS:
+            sampling[name] = value
+        else:
+            close = difflib.get_close_matches(name, sorted(CALL_OPTIONS | SAMPLING_FIELDS), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown option {name!r}{hint}")
+    return (dataclasses.replace(defaults, **of_call) if of_call else defaults), sampling

@@ -1,0 +1,47 @@
+"""From what a method of the client was told to the calls that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .call import Call, Options
+from .engine.cancellation import Cancellation
+from .options import CallOptions
+from .routes import Routes
+from .values.params import SamplingParams
+from .values.prompt import Conversation
+from .values.request import Request
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all calls of one `map`, or of one `complete`, have in common.
+
+    `fields` are those of the requests beside conversation and parameters.
+    """
+
+    routes: Routes
+    params: SamplingParams
+    asked: CallOptions
+    options: Options
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> Call:
+        """A call, ready to run: everything that can be wrong with it is found here."""
+        route = self.routes.draw(responses_api=self.asked.responses_api)
+        resumed = self.options.resume is not None
+        request = Request(
+            Conversation() if resumed else Conversation.of(prompt),
+            self.routes.accepted(self.params, route, strict=self.asked.strict),
+            **self.fields,
+        )
+        return Call(
+            route,
+            request,
+            prompt=prompt,
+            index=index,
+            options=self.options,
+            cancellation=cancellation,
+        )
