@@ -91,9 +91,9 @@ class ChatFold:
         delta = choice.get("delta") if "delta" in choice else choice.get("message")
         if delta:
             self._add(as_object(delta, "a delta"), deltas)
-        logprobs = choice.get("logprobs")
-        if logprobs:
-            self._logprobs += details(logprobs, "content") or ()
+        tokens = details(choice.get("logprobs"), "content")
+        if type(tokens) is list:
+            self._logprobs += tokens
         word = choice.get("finish_reason")
         if word:
             self._end(as_text(word, "finish_reason"), choice, deltas)
@@ -172,15 +172,13 @@ class ChatFold:
         deltas.append(UsageDelta(read_usage(usage)))
 
     def _message(self) -> dict[str, Any]:
-        content: Any = None
-        if self._content and all(type(piece) is str for piece in self._content):
+        content: Any
+        if all(type(piece) is str for piece in self._content):
             content = "".join(self._content)
-        elif self._content:
+            if not content and (self._thoughts or self._calls or self._refusal):
+                content = None  # most hosts begin with an empty text, whatever follows
+        else:
             content = _joined(self._content)
-        elif not (self._thoughts or self._calls or self._refusal):
-            content = ""
-        if self._refusal and not content:
-            content = None
         return {
             "content": content,
             "reasoning_content": "".join(self._thoughts),
