@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ..values.errors import ConfigError, PromptError
+from ..values.errors import PromptError
 from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
@@ -26,6 +26,7 @@ from .body import JSON_HEADERS, join_url, misplaced, post
 from .failures import read_answer, request_id
 from .gemini_answers import StreamFold, read, read_fault
 from .gemini_media import check_size, wire_media
+from .options import refuse
 
 __all__ = [
     "UNSUPPORTED",
@@ -58,7 +59,7 @@ _MOST_PLAIN_OUTPUT = 32_768
 
 def encode(request: Request, model: Model) -> HttpRequest:
     """The call for `request`; see `base.Adapter.encode`."""
-    _check_options(request, model)
+    refuse(request, model, "background", "completion_window", "previous_response_id")
     body: dict[str, Any] = {"contents": _contents(request.conversation, model)}
     system = request.conversation.system_text
     if system:
@@ -101,19 +102,6 @@ def needs_stream(request: Request, model: Model) -> bool:
 def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
     """Nothing: this vendor sends no such headers."""
     return ()
-
-
-def _check_options(request: Request, model: Model) -> None:
-    if request.background or request.completion_window is not None:
-        raise ConfigError(
-            f"{model.name} has no background mode; leave background and completion_window out, or "
-            "use a model of OpenAI's with use_responses_api=True"
-        )
-    if request.previous_response_id is not None:
-        raise ConfigError(
-            f"{model.name} keeps no conversations: in place of previous_response_id, send the "
-            "messages before this one"
-        )
 
 
 def _url(request: Request, model: Model) -> str:
@@ -179,7 +167,9 @@ def _contents(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
     leading = True
     for message in conversation.messages:
         leading = leading and message.role == "system"
-        parts = [] if leading else _wire_parts(message, model, tool_names)
+        parts = _wire_parts(message, model, tool_names)
+        if leading:
+            continue
         role = "model" if message.role == "assistant" else "user"
         if parts and contents and contents[-1]["role"] == role:
             contents[-1]["parts"] += parts

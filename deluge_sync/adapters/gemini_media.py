@@ -127,5 +127,8 @@ def _uri(file_id: str, model: Model) -> str:
     """A file of the Files API, by the URI it gave or by its name there ("files/abc", "abc")."""
     if "://" in file_id:
         return file_id
+    version = "v1" if model.api_version is None else model.api_version
+    if not version:
+        raise PromptError(f"Vertex AI keeps no files; send a gs:// URI in place of {file_id!r}")
     name = file_id if file_id.startswith("files/") else f"files/{file_id}"
-    return join_url(model.provider.base_url, f"/{model.api_version or 'v1'}/{name}")
+    return join_url(model.provider.base_url, f"/{version}/{name}")
