@@ -393,9 +393,7 @@ class _Loan:
         connection = self.connection
         if connection is not None:
             self.cancellation.discard(connection.interrupt)
-            if connection.reader.reusable:
-                connection.reader.take()
-            else:
+            if not connection.reader.reusable:
                 connection.interrupt()  # a forked child may hold the socket open
             self._pool._give_back(connection, self.idle, self.cancellation)
 
