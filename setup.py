@@ -27,6 +27,7 @@ TEST = [
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
+    "jsonschema>=4.17",  # judges our validator
     "trustme>=1",
     "build>=1",
     "wheel>=0.40",
