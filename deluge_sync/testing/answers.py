@@ -20,7 +20,8 @@ class Question(NamedTuple):
     `prompt` is the text of the last user turn; `turns` are (role, text) of all turns but the
     system's, roles in the vendor's words; `input_tokens` counts all text; `body` is the parsed
     JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is
-    "openai", "anthropic" or "gemini".
+    "openai", "anthropic" or "gemini". `cached` has in its cache fields what of the prompt the
+    vendor reads from its cache and writes there; `prefixes` are the keys it then keeps.
     """
 
     wire: str
@@ -33,6 +34,8 @@ class Question(NamedTuple):
     stop: tuple[str, ...]
     body: Mapping[str, Any]
     stream: bool = False
+    cached: Usage = Usage()
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,9 @@ def _usage(reply: Reply, text: str, question: Question, tokens: tuple[int, ...] 
     output = count_tokens(text)
     for name, arguments in reply.tool_calls:
         output += count_tokens(name + json.dumps(arguments))
-    if reply.thinking is None:
-        return Usage(question.input_tokens, output)
-    thought = count_tokens(reply.thinking)
-    return Usage(question.input_tokens, output + thought, reasoning_tokens=thought)
+    thought = 0 if reply.thinking is None else count_tokens(reply.thinking)
+    return question.cached._replace(
+        input_tokens=question.input_tokens,
+        output_tokens=output + thought,
+        reasoning_tokens=thought,
+    )

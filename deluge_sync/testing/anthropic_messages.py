@@ -12,8 +12,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .answers import Finished, Question, count_tokens
+from .anthropic_answers import events, message
 from .anthropic_fields import COUNT_FIELDS, FIELDS, SAMPLING, VOICE, check_values, read_turns
+from .anthropic_prefixes import Kept, prefixes
 from .checks import Fields, VendorError, check_fields
+from .codec import event
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .wire import Body, Route
@@ -24,12 +27,6 @@ NEW_VERSION = "2026-10-21"
 
 _MODELS = "/v1/models"
 _POSTS = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count"}
-_STOP_REASONS = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-}
 _ERROR_TYPES = {
     401: "authentication_error",
     402: "billing_error",
@@ -47,6 +44,9 @@ class AnthropicMessages:
     """See `Wire`."""
 
     name = "anthropic"
+
+    def __init__(self) -> None:
+        self._kept = Kept()
 
     def route(self, method: str, path: str) -> Route:
         """See `Wire`."""
@@ -71,10 +71,11 @@ class AnthropicMessages:
         """See `Wire`."""
         fields, required = _fields(route, _version(headers))
         check_fields(body, fields, VOICE, required=required, strict=strict)
-        if body.get("stream"):
-            raise VendorError(400, "stream: the sandbox does not stream")
         check_values(body)
         system, turns, text = read_turns(body, strict)
+        # Keys do not see each other's prompts, nor do sandboxes of one process.
+        owner = (headers.get("host"), self.key(headers, ""), body["model"])
+        begun = prefixes(body, repr(owner))
         return Question(
             self.name,
             body["model"],
@@ -85,25 +86,26 @@ class AnthropicMessages:
             body.get("max_tokens"),
             tuple(body.get("stop_sequences") or ()),
             body,
+            bool(body.get("stream")),
+            self._kept.found(begun),
+            tuple(prefix.key for prefix in begun if prefix.lifetime is not None),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:
         """See `Wire`."""
-        reason = _STOP_REASONS.get(finished.finish, finished.finish)
-        if finished.stop_word is not None:
-            reason = "stop_sequence"
-        refused = reason == "refusal"
-        return {
-            "id": f"msg_sandbox{serial:017d}",
-            "type": "message",
-            "role": "assistant",
-            "model": question.model,
-            "content": [] if refused else _content(finished, serial),
-            "stop_reason": reason,
-            "stop_sequence": finished.stop_word,
-            "stop_details": _refusal(finished) if refused else None,
-            "usage": _usage(finished),
-        }
+        self._kept.keep(question.prefixes)
+        return message(question, finished, serial)
+
+    def stream(
+        self, question: Question, finished: Finished, serial: int, now: float
+    ) -> list[bytes]:
+        """See `Wire`."""
+        self._kept.keep(question.prefixes)
+        return [event(body, body["type"]) for body in events(question, finished, serial)]
+
+    def stream_problem(self, problem: VendorError, serial: int) -> bytes:
+        """See `Wire`."""
+        return event(self.problem(problem, serial)[0], "error")
 
     def count(self, question: Question) -> Body:
         """See `Wire`."""
@@ -198,38 +200,3 @@ def _fields(route: Route, version: str) -> tuple[Fields, tuple[str, ...]]:
 
 def _request_id(serial: int) -> str:
     return f"req_sandbox{serial:017d}"
-
-
-def _refusal(finished: Finished) -> Body:
-    return {
-        "type": "refusal",
-        "category": "general_harms",
-        "explanation": finished.text or None,
-    }
-
-
-def _content(finished: Finished, serial: int) -> list[Body]:
-    blocks: list[Body] = []
-    if finished.thinking is not None:
-        signature = f"sandbox-signature-{serial}"
-        blocks.append({"type": "thinking", "thinking": finished.thinking, "signature": signature})
-    if finished.text:
-        blocks.append({"type": "text", "text": finished.text, "citations": None})
-    for at, (name, arguments) in enumerate(finished.tool_calls):
-        tool_id = f"toolu_sandbox{serial:015d}{at:02d}"
-        blocks.append({"type": "tool_use", "id": tool_id, "name": name, "input": arguments})
-    return blocks
-
-
-def _usage(finished: Finished) -> Body:
-    """Anthropic's `input_tokens` leaves out what was read from or written to the cache."""
-    usage = finished.usage
-    cached = usage.cache_read_tokens + usage.cache_write_tokens
-    return {
-        "input_tokens": usage.input_tokens - cached,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-        "cache_read_input_tokens": usage.cache_read_tokens,
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
-        "service_tier": "standard",
-    }
