@@ -48,7 +48,6 @@ def frame(question: Question, serial: int, now: float, status: str) -> Body:
         "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "service_tier": _TIERS.get(tier, tier),
-        "store": body.get("store") is not False,
         "temperature": body.get("temperature", 1.0),
         "text": {
             "format": text.get("format") or {"type": "text"},
@@ -141,13 +140,19 @@ def _part_events(where: Body, part: Body) -> Iterator[Body]:
     name, kind = ("text", "output_text") if "text" in part else ("refusal", "refusal")
     blank = {**part, name: "", **({"logprobs": []} if name == "text" else {})}
     yield {"type": "response.content_part.added", **where, "part": blank}
-    tokens = part.get("logprobs") or []
+    tokens = [_without_bytes(token) for token in part.get("logprobs") or ()]
     for index, text in enumerate(pieces(part[name])):
         more = {"logprobs": tokens[index : index + 1]} if name == "text" else {}
         yield {"type": f"response.{kind}.delta", **where, "delta": text, **more}
     more = {"logprobs": tokens} if name == "text" else {}
     yield {"type": f"response.{kind}.done", **where, name: part[name], **more}
     yield {"type": "response.content_part.done", **where, "part": part}
+
+
+def _without_bytes(token: Body) -> Body:
+    """A logprob as events have it."""
+    top = [{"token": one["token"], "logprob": one["logprob"]} for one in token["top_logprobs"]]
+    return {"token": token["token"], "logprob": token["logprob"], "top_logprobs": top}
 
 
 def _reasoning_events(at: int, item: Body) -> tuple[Body, Iterator[Body]]:
@@ -173,7 +178,7 @@ def _call_events(at: int, item: Body) -> tuple[Body, Iterator[Body]]:
     def inner() -> Iterator[Body]:
         for text in pieces(item["arguments"]):
             yield {"type": "response.function_call_arguments.delta", **where, "delta": text}
-        done = {"arguments": item["arguments"], "name": item["name"]}
+        done = {"arguments": item["arguments"]}
         yield {"type": "response.function_call_arguments.done", **where, **done}
 
     return {"status": "in_progress", "arguments": ""}, inner()
