@@ -9,10 +9,10 @@ from typing import Any, Callable, Optional
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.util import parse_url
-from urllib3.util.connection import allowed_gai_family
 from urllib3.util.wait import wait_for_write
 
 from ..values.errors import ConnectionFailedError
+from .addresses import resolved
 from .clock import Clock
 from .endpoints import Endpoint
 from .exchange import AnswerReader
@@ -65,8 +65,7 @@ class Dialer:
 
     def new_socket(self, host: str, port: int) -> socket.socket:
         """Connect to the first address of `host` that answers; each gets its share of the time."""
-        family = allowed_gai_family()
-        addresses = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
+        addresses = self._endpoint.addresses or resolved(host, port)
         failure: OSError = socket.timeout("timed out")
         for position, (*kind, _, address) in enumerate(addresses):
             share = self._left() / (len(addresses) - position)
