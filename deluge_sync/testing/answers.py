@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from ..values.response import Usage
 from .checks import VendorError
+from .instances import instance
 
 CHARACTERS_PER_TOKEN = 4
 
@@ -22,6 +23,7 @@ class Question(NamedTuple):
     JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is
     "openai", "anthropic" or "gemini". `cached` has in its cache fields what of the prompt the
     vendor reads from its cache and writes there; `prefixes` are the keys it then keeps.
+    `schema` is what the answer is to fit: {} for any JSON object, None for any text.
     """
 
     wire: str
@@ -36,6 +38,7 @@ class Question(NamedTuple):
     stream: bool = False
     cached: Usage = Usage()
     prefixes: tuple[str, ...] = ()
+    schema: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Answerer:
     each, in order of arrival; then a 400), or a callable that is run on the server's thread.
     Otherwise the model's id decides: `fixed` says `fixed`, `fixed:TEXT` says TEXT, `template` fills
     {prompt}, {system} and {model} into `template`, and any other id echoes the prompt, with
-    the markers of `obey_markers` obeyed. `tokens` is the usage of replies that name none.
+    the markers of `obey_markers` obeyed; where JSON is asked for it makes a value that fits.
+    `tokens` is the usage of replies that name none.
     """
 
     def __init__(
@@ -115,7 +119,8 @@ class Answerer:
             return model[len("fixed:") :]
         if model == "template":
             return self._fill(question)
-        return obey_markers(question.prompt)
+        reply = obey_markers(question.prompt)
+        return reply if question.schema is None else _in_json(reply, question.schema)
 
     def _next_scripted(self) -> ReplyLike:
         assert self._scripted is not None
@@ -134,6 +139,18 @@ class Answerer:
 def count_tokens(text: str) -> int:
     """Tokens of `text` by the sandbox's fixed rule: one per four characters, at least one."""
     return max(1, -(-len(text) // CHARACTERS_PER_TOKEN))
+
+
+def _in_json(reply: ReplyLike, schema: Mapping[str, Any]) -> ReplyLike:
+    """The echo where JSON is asked for: a value that fits, or an object that holds the text."""
+    reply = Reply(reply) if isinstance(reply, str) else reply
+    if reply.finish == "refusal" or reply.tool_calls:
+        return reply
+    try:
+        value = instance(schema) if schema else {"answer": reply.text}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise VendorError(400, f"the sandbox cannot fit that schema: {error}") from error
+    return replace(reply, text=json.dumps(value, ensure_ascii=False))
 
 
 def pieces(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from .codec import event
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .openai_answers import chunks, completion
-from .openai_fields import FIELDS, VOICE, read_messages
+from .openai_fields import FIELDS, VOICE, check_options, read_messages, wanted_schema
 from .wire import Body, Route
 
 _MODELS = "/v1/models"
@@ -63,6 +63,7 @@ class OpenAIChat:
         if body.get("max_tokens") and body.get("max_completion_tokens"):
             message = "max_tokens and max_completion_tokens cannot be set at the same time"
             raise VendorError(400, message, param="max_tokens")
+        check_options(body, strict)
         system, turns, text = read_messages(body["messages"], strict)
         stop = body.get("stop") or ()
         return Question(
@@ -76,6 +77,7 @@ class OpenAIChat:
             (stop,) if isinstance(stop, str) else tuple(stop),
             body,
             bool(body.get("stream")),
+            schema=wanted_schema(body, text, strict),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:
