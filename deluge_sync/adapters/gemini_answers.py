@@ -57,6 +57,7 @@ class Gathered:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.usage = Usage()
+        self._told: dict[str, Any] | None = None
         self.word: str | None = None
         self._explanation: str | None = None
         self.blocked: str | None = None
@@ -74,7 +75,8 @@ class Gathered:
             self.blocked = blocked
             self._explanation = text_or_none(details(chunk["promptFeedback"], "blockReasonMessage"))
         usage = chunk.get("usageMetadata")
-        if type(usage) is dict:
+        if type(usage) is dict and usage != self._told:  # in a stream mostly the same again
+            self._told = usage
             self.usage = _usage(usage)
             self._tier = text_or_none(usage.get("trafficType")) or self._tier
         candidates = chunk.get("candidates")
