@@ -286,6 +286,29 @@ def test_a_stream_that_was_read_leaves_nothing_to_interrupt(transport):
     assert server.connections == 1
 
 
+def test_a_connection_is_used_again_when_the_end_of_the_body_came_before_the_close():
+    transport = pooled(use_environment=False)
+    turn, sent = threading.Semaphore(0), threading.Semaphore(0)
+
+    def handle(sock, server):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while server.read_request(sock):
+            sock.sendall(CHUNKED + chunk(b"data: [DONE]"))
+            assert turn.acquire(timeout=GENEROUS)
+            sock.sendall(b"0\r\n\r\n")
+            sent.release()
+
+    with Server(handle) as server:
+        for _ in range(3):
+            stream = open_stream(transport, server.url)
+            assert stream.read() == b"data: [DONE]"
+            turn.release()
+            assert sent.acquire(timeout=GENEROUS)
+            stream.close()
+    assert server.connections == 1
+    close_all()
+
+
 @pytest.mark.parametrize("name", FRAMED)
 def test_closing_early_cuts_the_connection_at_once(transport, name):
     steps = Steps(*FRAMED[name][:2])

@@ -14,7 +14,7 @@ from urllib3.util.wait import wait_for_read
 from ..values.errors import CallCancelledError, DeadlineExceededError
 from .clock import Clock
 from .dialing import Dialer
-from .endpoints import Endpoint
+from .endpoints import FAILURES, Endpoint
 from .exchange import AnswerReader
 from .syscalls import is_silent, send_at_once
 from .trust import Trust
@@ -139,6 +139,17 @@ class Connection:
             reader.finish()
         if self._unsent is not None:
             reader.reusable = False
+
+    def look(self) -> None:
+        """Feed `reader` what has come by now, if anything, without waiting. Never raises."""
+        sock = self._sock
+        if sock is not None:
+            with suppress(*FAILURES):
+                self._timeout = -1.0  # to be set anew
+                sock.settimeout(0.0)
+                data = sock.recv(_PIECE)
+                if data:
+                    self.reader.feed(data)
 
     def keep_time_here(self) -> None:
         """Let the waits to come be timed as suits this thread, as it may be another than before."""

@@ -23,7 +23,7 @@ class Source(Protocol):
         ...
 
     def end(self) -> None:
-        """Keep the connection if the body was received whole, else cut it at once."""
+        """Keep the connection if the body has come to its end, else cut it at once."""
         ...
 
     def cut(self) -> None:
@@ -32,11 +32,11 @@ class Source(Protocol):
 
 
 class AnswerStream:
-    """The `BodyStream` of both transports. It is to be closed, in a `finally`.
+    """The `BodyStream` of both transports.
 
     No lock is on the way of a read. After a fork it is the parent's: in the child, `read` raises
     `ForkedError` and `close` touches nothing. One that is dropped without `close` cuts its
-    connection when Python finds out, which may be late.
+    connection when it is finalised, which may be late.
     """
 
     def __init__(self, head: HttpResponse, source: Source, max_bytes: int) -> None:

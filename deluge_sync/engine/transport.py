@@ -51,9 +51,10 @@ class BodyStream(Protocol):
         ...
 
     def close(self) -> None:
-        """Done: the connection is kept where the body was read to its end, else cut at once.
+        """Done: the connection is kept where the body has come to its end, else cut at once.
 
-        More than once is fine.
+        More than once is fine. It belongs into a `finally`: what is dropped without it keeps its
+        connection until Python notices.
         """
         ...
 
@@ -393,7 +394,10 @@ class _Loan:
         connection = self.connection
         if connection is not None:
             self.cancellation.discard(connection.interrupt)
-            if not connection.reader.reusable:
+            reader = connection.reader
+            if reader.head_done and not reader.complete and not connection.interrupted:
+                connection.look()  # vendors' own end of a stream comes just before HTTP's
+            if not reader.reusable:
                 connection.interrupt()  # a forked child may hold the socket open
             self._pool._give_back(connection, self.idle, self.cancellation)
 
