@@ -22,6 +22,7 @@ from .outlay import actual, ceiling, is_free, weights
 from .values.deltas import Delta, TextDelta, replayed
 from .values.errors import (
     CallError,
+    ConfigError,
     ConnectionFailedError,
     DeadlineExceededError,
     DelugeError,
@@ -206,10 +207,15 @@ class Call:
 
         Once one was given out nothing is sent again: the caller has seen a part of that answer.
         Closing it early cuts the connection. The cache keeps the answer, but such calls do not wait
-        for each other.
+        for each other. A model that does not stream is a `ConfigError`, at once.
         """
+        if not self._route.model.streams:
+            raise ConfigError(f"{self._route.model.name} gives its answers whole: use complete()")
         self._wanted = wanted
         self._stream_from_now_on()
+        return self._streamed()
+
+    def _streamed(self) -> Generator[Delta, None, Response]:
         self._begin()
         try:
             answer = yield from self._valid()

@@ -115,7 +115,9 @@ NO_OPTIONS = CallOptions()
 def adapter_of(model: Model, responses_api: bool | None) -> str:
     """The name of the wire format to speak with `model`; `ConfigError` for one it does not know."""
     if responses_api is None:
-        responses_api = "responses" in model.endpoints and "chat" not in model.endpoints
+        responses_api = model.mode == "responses" or (
+            "responses" in model.endpoints and "chat" not in model.endpoints
+        )
     if not responses_api:
         return model.provider.adapter
     speaks = not model.endpoints or "responses" in model.endpoints

@@ -37,7 +37,7 @@ def resolve_models(settings: Settings, catalog: Catalog) -> tuple[Model, ...]:
     """The models of `settings.model_names`; each must be one we can talk to."""
     models = tuple(catalog.model(name, base_url=settings.base_url) for name in settings.model_names)
     for model in models:
-        if model.mode != "chat" or model.provider.adapter not in ADAPTERS:
+        if model.mode not in ("chat", "responses") or model.provider.adapter not in ADAPTERS:
             raise ConfigError(
                 f"{model.name} cannot be called for chat: it is a model for {model.mode} "
                 f"over {model.provider.adapter!r}"

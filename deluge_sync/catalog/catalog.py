@@ -39,7 +39,8 @@ class Catalog:
     """Providers and models by name. It never changes; threads share it freely.
 
     A model is found by `provider/id`, by its bare id (of the first provider that has it) and by
-    its aliases. `provider/anything` is a model too, with what is known of that provider.
+    its aliases; a reasoning effort may stand behind its name ("gpt-5.2-high").
+    `provider/anything` is a model too, with what is known of that provider.
     """
 
     def __init__(self, entries: Entries) -> None:
@@ -71,12 +72,21 @@ class Catalog:
         """
         if not isinstance(name, str):
             raise ConfigError(f"a model is named by text, not by {type(name).__name__}")
-        found = self._find(name)
+        found, effort = self._find(name), None
+        if found not in self._entries.models:
+            found, effort = self._with_effort(name) or (found, None)
         if found is None and base_url is not None:
             found = f"custom/{name}"
         if found is None or not is_name(found):
             raise UnknownModelError(f"no model {name[:100]!r}{self._hint(name)}")
         model = self._build(found)
+        if effort is not None:
+            if effort not in model.efforts:
+                known = ", ".join(model.efforts) or "no effort at all"
+                raise UnknownModelError(
+                    f"{model.name} has no effort {effort!r} (it takes: {known})"
+                )
+            model = dataclasses.replace(model, effort=effort)
         return model if base_url is None else _moved(model, base_url)
 
     def models(self, provider: str | None = None) -> list[Model]:
@@ -111,6 +121,12 @@ class Catalog:
             return None
         alias = entries.names.get(rest, "")
         return alias if alias.startswith(f"{provider}/") else name
+
+    def _with_effort(self, name: str) -> tuple[str, str] | None:
+        """A listed model and the effort behind its name ("gpt-5.2-high"); None for other names."""
+        head, dash, effort = name.rpartition("-")
+        found = self._find(head) if dash and effort in EFFORTS else None
+        return (found, effort) if found in self._entries.models and found is not None else None
 
     def _hint(self, name: str) -> str:
         provider, slash, _ = name.partition("/")

@@ -280,6 +280,7 @@ _TRAITS: dict[str, Check] = {
     "supports": _words(SUPPORTS),
     "prompt_cache_min_tokens": _or_null(_count),
     "embedding_size": _or_null(_count),
+    "streams": _flag,
     "tokenizer": _text,
     "path": _path,
     "stream_path": _path,
