@@ -22,11 +22,11 @@ from deluge_sync.testing.wire import Route
 from deluge_sync.values.deltas import UsageDelta
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.prompt import Conversation, Message, Thinking
-from deluge_sync.values.request import PromptCache, Request
+from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
 
-from .golden_features import FEATURES, PNG
+from .golden_features import FEATURES, PNG, SCHEMA
 from .test_adapter_sdks import type_adapter, typed
 
 anthropic = pytest.importorskip("anthropic", minversion="2")
@@ -372,6 +372,50 @@ class TestSchemas:
                 client.messages.create(
                     messages=ASK, extra_body={"output_config": {"format": form}}, **NO_LIMITS
                 )
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_an_answer_fits_the_schema(self, sandbox: Sandbox, stream: bool) -> None:
+        model = model_at(sandbox)
+        request = Request(
+            Conversation().user("Where?"), output=OutputFormat(SCHEMA, "place"), stream=stream
+        )
+        response = posted(sandbox, request)
+        if stream:
+            fold = ADAPTER.fold(response, model)
+            for event in EventReader().feed(response.body):
+                fold.feed(event)
+            answer = fold.answer()
+        else:
+            answer = ADAPTER.decode(response, model)
+        place = json.loads(answer.content.text)
+        assert sorted(place) == ["city", "people"]
+        assert isinstance(place["people"], int)
+
+    def test_the_packages_own_structured_output_works(self, sandbox: Sandbox) -> None:
+        pydantic = pytest.importorskip("pydantic")
+        place = pydantic.create_model("Place", city=(str, ...), people=(int, ...))
+        message = client_of(sandbox).messages.parse(messages=ASK, output_format=place, **NO_LIMITS)
+        assert isinstance(message.parsed_output, place)
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            {"type": "object", "properties": {}},
+            {"type": "object", "additionalProperties": True},
+            {"type": "integer", "minimum": 1},
+            {"type": ["string", "null"], "maxLength": 1},
+            {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            {"anyOf": [{"type": "string", "minLength": 1}]},
+            {"oneOf": [{"type": "string"}]},
+        ],
+    )
+    def test_a_schema_the_vendor_does_not_take_is_refused(
+        self, sandbox: Sandbox, schema: Any
+    ) -> None:
+        config = {"format": {"type": "json_schema", "schema": schema}}
+        with pytest.raises(anthropic.BadRequestError) as caught:
+            client_of(sandbox).messages.create(messages=ASK, output_config=config, **NO_LIMITS)
+        assert "output_config.format.schema: " in str(caught.value)
 
     def test_a_document_counts_as_text(self, sandbox: Sandbox) -> None:
         source = {"type": "text", "media_type": "text/plain", "data": "x" * 400}

@@ -10,6 +10,7 @@ from typing import Any
 from ..values.media import media_type_of
 from .anthropic_answers import signature_of
 from .anthropic_prefixes import text_of
+from .anthropic_schemas import check_schema
 from .checks import (
     ARRAY,
     BOOLEAN,
@@ -164,6 +165,7 @@ def _check_output(config: Mapping[str, Any]) -> None:
         path = ("output_config", "format")
         required = ("type", "schema")
         check_fields(config["format"], _FORMAT_FIELDS, VOICE, path=path, required=required)
+        check_schema(config["format"]["schema"])
 
 
 def _has_marks(body: Mapping[str, Any]) -> bool:

@@ -89,6 +89,7 @@ class AnthropicMessages:
             bool(body.get("stream")),
             self._kept.found(begun),
             tuple(prefix.key for prefix in begun if prefix.lifetime is not None),
+            (((body.get("output_config") or {}).get("format")) or {}).get("schema"),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:

@@ -1,0 +1,62 @@
+"""What Anthropic takes of JSON Schema for `output_config.format`, in the words of its refusals.
+
+From its page on structured outputs and the anthropic SDK 2.12 (`lib/_parse/_transform.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .checks import VendorError
+
+_UNSUPPORTED: Mapping[str, frozenset[str]] = {
+    "integer": frozenset(
+        ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+    ),
+    "number": frozenset(
+        ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+    ),
+    "string": frozenset(("minLength", "maxLength")),
+    "array": frozenset(("maxItems", "uniqueItems", "prefixItems", "contains")),
+    "object": frozenset(("patternProperties", "minProperties", "maxProperties", "propertyNames")),
+}
+_NEVER = ("oneOf", "not", "if")
+
+
+def check_schema(schema: Any) -> None:
+    """Raise Anthropic's 400 for a schema it does not take."""
+    if isinstance(schema, list):
+        for part in schema:
+            check_schema(part)
+    if not isinstance(schema, dict):
+        return
+    _check_words(schema)
+    for word in ("properties", "$defs", "definitions"):
+        for part in (schema.get(word) or {}).values():
+            check_schema(part)
+    for word in ("items", "anyOf", "allOf"):
+        check_schema(schema.get(word))
+
+
+def _check_words(schema: dict[str, Any]) -> None:
+    kind = schema.get("type")
+    for name in kind if isinstance(kind, list) else [kind]:
+        refused = sorted(_UNSUPPORTED.get(str(name), frozenset()) & schema.keys())
+        if refused:
+            raise _refused(f"For '{name}' type, properties {', '.join(refused)} are not supported")
+        if name == "array" and schema.get("minItems") not in (None, 0, 1):
+            raise _refused(
+                "For 'array' type, 'minItems' values other than 0 or 1 are not supported"
+            )
+        if name == "object" and schema.get("additionalProperties") is not False:
+            raise _refused(
+                "For 'object' type, 'additionalProperties' must be explicitly set to false"
+            )
+    for word in _NEVER:
+        if word in schema:
+            raise _refused(f"Schema keyword '{word}' is not supported")
+
+
+def _refused(message: str) -> VendorError:
+    return VendorError(400, f"output_config.format.schema: {message}")
