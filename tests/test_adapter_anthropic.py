@@ -38,7 +38,7 @@ def body_of(request: Request, model: Model = MODEL) -> dict[str, Any]:
         ({"completion_window": "2h"}, ("completion_window",)),
         ({"previous_response_id": "resp_1"}, ("previous_response_id",)),
         ({"continuation": "token"}, ("continuation",)),
-        ({"output": OutputFormat()}, ("JSON mode", "schema")),
+        ({"output": OutputFormat()}, ("json_mode", "output_schema")),
         ({"params": SamplingParams(service_tier="flex")}, ("auto or standard_only", "flex")),
         ({"prompt_cache": PromptCache("system_and_tools", ttl="30m")}, ("'5m' or '1h'", "30m")),
         ({"prompt_cache": PromptCache("tools_only", ttl="12h")}, ("12h",)),

@@ -24,6 +24,7 @@ from .anthropic_media import document, picture
 from .body import JSON_HEADERS, misplaced, post
 from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
+from .options import refuse
 
 __all__ = ["UNSUPPORTED", "decode", "encode", "fold", "limits", "needs_stream", "request_id"]
 
@@ -46,13 +47,6 @@ _MOST_TOKENS_AT_ONCE = 21_333
 """
 _MOST_BODY = 32 << 20
 _SERVICE_TIERS = ("auto", "standard_only")
-_NO_FORM = {
-    "background": "stream a long answer, or send it as a batch",
-    "completion_window": "what may wait is cheaper as a batch",
-    "previous_response_id": "send the whole conversation",
-    "continuation": "send the conversation with the answer so far",
-}
-"""Options of `Request` that Messages has nothing for, and what to do instead."""
 _ROOM_BESIDE_THINKING = 4_096
 _LEAST_BUDGET = 1_024
 _BUDGET_OF_EFFORT = {"minimal": 1_024, "low": 1_024, "medium": 4_096}
@@ -116,9 +110,15 @@ def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
 
 def _check_options(request: Request, model: Model) -> None:
     """A `ConfigError` for what this wire format has no form for."""
-    for option, instead in _NO_FORM.items():
-        if getattr(request, option):
-            raise ConfigError(f"{model.name} has no {option}: {instead}")
+    refuse(
+        request,
+        model,
+        "background",
+        "completion_window",
+        "previous_response_id",
+        "continuation",
+        "json_mode",
+    )
     tier = request.params.service_tier
     if tier is not None and tier not in _SERVICE_TIERS:
         known = " or ".join(_SERVICE_TIERS)
@@ -153,16 +153,12 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
 
 def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
     """The vendor holds the model to every schema, whether `strict` or not."""
-    if output.schema is None:
-        raise ConfigError(
-            f"{model.name} has no JSON mode without a schema: give a schema for the answer"
-        )
     if "json_schema" not in model.supports:
         raise ConfigError(
             f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
             "json_schema)"
         )
-    return {"type": "json_schema", "schema": dict(output.schema)}
+    return {"type": "json_schema", "schema": dict(output.schema or {})}
 
 
 def _version(params: SamplingParams, model: Model) -> str:
