@@ -244,7 +244,6 @@ def test_required_and_not_required_hold_whatever_total_says() -> None:
             {
                 "type": "array",
                 "prefixItems": [{"type": "string", "format": "date"}, {"type": "integer"}],
-                "items": False,
                 "minItems": 2,
                 "maxItems": 2,
             },

@@ -110,7 +110,7 @@ class _Builder:
         size = {"minItems": len(forms), "maxItems": len(forms)}
         if all(form == forms[0] for form in forms):  # vendors know this form, and not the other
             return {"type": "array", "items": forms[0], **size}
-        return {"type": "array", "prefixItems": forms, "items": False, **size}
+        return {"type": "array", "prefixItems": forms, **size}
 
     def map(self, arguments: tuple[Any, ...], where: str) -> Schema:
         """An object with any fields."""
