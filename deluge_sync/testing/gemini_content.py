@@ -16,7 +16,14 @@ from .answers import Finished, Question, count_tokens
 from .checks import VendorError, check_fields
 from .codec import event
 from .gemini_answers import check_token, chunks, whole
-from .gemini_fields import COUNT_FIELDS, FIELDS, VOICE, check_config, read_contents
+from .gemini_fields import (
+    COUNT_FIELDS,
+    FIELDS,
+    VOICE,
+    check_config,
+    read_contents,
+    wanted_schema,
+)
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .wire import Body, Route
@@ -94,6 +101,7 @@ class GeminiContent:
             tuple(config.get("stopSequences") or ()),
             body,
             isinstance(route, StreamRoute),
+            schema=wanted_schema(config),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:

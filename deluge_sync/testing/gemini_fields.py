@@ -191,6 +191,25 @@ def check_config(config: Mapping[str, Any], strict: bool) -> None:
             raise VendorError(400, "You can only set one of thinking budget and thinking level.")
 
 
+def wanted_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the answer is to fit: {} for any JSON object, None for any text."""
+    if config.get("responseMimeType") != "application/json":
+        return None
+    schema: Mapping[str, Any] | None = config.get("responseJsonSchema")
+    return schema if schema is not None else _lowered(config.get("responseSchema") or {})
+
+
+def _lowered(schema: Any) -> Any:
+    """Google's own kind of schema, whose types are in capitals, as JSON Schema."""
+    if isinstance(schema, list):
+        return [_lowered(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    lowered = {name: _lowered(value) for name, value in schema.items()}
+    kind = schema.get("type")
+    return {**lowered, "type": kind.lower()} if isinstance(kind, str) else lowered
+
+
 def read_contents(
     body: Mapping[str, Any], strict: bool
 ) -> tuple[str | None, tuple[tuple[str, str], ...], str]:
