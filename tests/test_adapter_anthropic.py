@@ -24,6 +24,7 @@ EVERYTHING = frozenset({"vision", "pdf", "json_schema", "prompt_caching"})
 MODEL = Model("m", PROVIDER, thinking="adaptive", supports=EVERYTHING)
 BARE = Model("m", PROVIDER)
 HELLO = Conversation().user("Hello")
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
 
 
@@ -114,13 +115,35 @@ def test_a_schema_and_an_effort_and_the_callers_own_output_config_go_together() 
         HELLO,
         SamplingParams(reasoning_effort="low"),
         extra_body={"output_config": {"task_budget": {"type": "tokens", "total": 9}}},
-        output=OutputFormat({"type": "object"}),
+        output=OutputFormat(CLOSED),
     )
     assert body_of(request)["output_config"] == {
         "effort": "low",
-        "format": {"type": "json_schema", "schema": {"type": "object"}},
+        "format": {"type": "json_schema", "schema": CLOSED},
         "task_budget": {"type": "tokens", "total": 9},
     }
+
+
+def test_a_schema_is_fitted_to_what_the_vendor_takes() -> None:
+    age = {"type": "integer", "minimum": 0, "description": "In years."}
+    given = {"type": "object", "properties": {"age": age}, "required": ["age"]}
+    sent = body_of(Request(HELLO, output=OutputFormat(given)))["output_config"]["format"]["schema"]
+    assert sent["additionalProperties"] is False
+    assert sent["properties"]["age"]["description"] == "In years.\n\n{minimum: 0}"
+    assert "minimum" not in sent["properties"]["age"]
+    assert given["properties"]["age"] is age
+    assert "minimum" in age
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_schema_the_vendor_does_not_take_is_named_with_its_place(strict: bool) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}},
+        "required": ["a"],
+    }
+    with pytest.raises(ConfigError, match=r"vendor/m .*schema\.properties\.a"):
+        ANTHROPIC.encode(Request(HELLO, output=OutputFormat(schema, strict=strict)), MODEL)
 
 
 @pytest.mark.parametrize("tier", ["auto", "standard_only"])

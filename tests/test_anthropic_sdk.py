@@ -26,7 +26,7 @@ from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
 
-from .golden_features import FEATURES, PNG, SCHEMA
+from .golden_features import FEATURES, PDF, PNG, SCHEMA
 from .test_adapter_sdks import type_adapter, typed
 
 anthropic = pytest.importorskip("anthropic", minversion="2")
@@ -423,3 +423,20 @@ class TestSchemas:
             messages=blocked({"type": "document", "source": source, "title": "t"}), **NO_LIMITS
         )
         assert message.usage.input_tokens > 100
+
+
+class TestFiles:
+    """`/v1/files`."""
+
+    def test_a_file_is_uploaded_named_in_a_prompt_and_deleted(self, sandbox: Sandbox) -> None:
+        client = client_of(sandbox)
+        stored = client.files.upload(file=("report.pdf", PDF, "application/pdf"))
+        assert (stored.filename, stored.mime_type) == ("report.pdf", "application/pdf")
+        assert stored.size_bytes == len(PDF)
+        assert client.files.retrieve_metadata(stored.id) == stored
+        assert [file.id for file in client.files.list()] == [stored.id]
+        block = {"type": "document", "source": {"type": "file", "file_id": stored.id}}
+        assert client.messages.create(messages=blocked(block), **NO_LIMITS).content
+        assert client.files.delete(stored.id).id == stored.id
+        with pytest.raises(anthropic.NotFoundError):
+            client.files.retrieve_metadata(stored.id)

@@ -7,6 +7,7 @@ differs in nothing else that is sent here.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ..values.errors import ConfigError, PromptError
@@ -21,10 +22,11 @@ from .address import address, placed, version_header
 from .anthropic_answers import AnswerFold, fault, read
 from .anthropic_cache import mark_prompt, mark_tools
 from .anthropic_media import document, picture
-from .body import JSON_HEADERS, misplaced, post
+from .body import JSON_HEADERS, dump, load, misplaced, post
 from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
 from .options import refuse
+from .schemas import anthropic_problem, anthropic_refuses, closed, softened
 
 __all__ = ["UNSUPPORTED", "decode", "encode", "fold", "limits", "needs_stream", "request_id"]
 
@@ -158,7 +160,17 @@ def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
             f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
             "json_schema)"
         )
-    return {"type": "json_schema", "schema": dict(output.schema or {})}
+    schema, problem = _fitted(dump(dict(output.schema or {})))
+    if problem:
+        raise ConfigError(f"{model.name} does not take this schema: {problem}")
+    return {"type": "json_schema", "schema": schema}
+
+
+@functools.lru_cache(maxsize=64)  # the same for all prompts of a run
+def _fitted(schema: bytes) -> tuple[dict[str, Any], str | None]:
+    """A schema as the vendor takes it, and why it does not even so."""
+    fitted = softened(closed(load(schema)), anthropic_refuses)
+    return fitted, anthropic_problem(fitted)
 
 
 def _version(params: SamplingParams, model: Model) -> str:
