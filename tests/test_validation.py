@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from deluge_sync.values.patterns import compiled
 from deluge_sync.values.validation import (
     DEEPEST,
     LONGEST_FOR_PATTERN,
@@ -113,6 +114,38 @@ def test_a_text_too_long_for_a_pattern_does_not_fit_and_is_told_so() -> None:
     assert validate("a" * LONGEST_FOR_PATTERN, schema) == []
     (problem,) = validate("a" * (LONGEST_FOR_PATTERN + 1), schema)
     assert problem.endswith("is longer than 2000 characters: its pattern is not tried")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a*)*b",
+        "^(\\w+\\s?)*$",
+        "((x+)?y*)*z",
+        "(?:a+|b)+c",
+        "(a{1,20}){1,20}b",
+        "x(?=(a+)+$)",
+    ],
+)
+def test_a_pattern_that_could_take_endless_time_is_not_tried(pattern: str) -> None:
+    assert compiled(pattern) is None
+    assert validate("a" * 40, {"pattern": pattern}) != []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^[a-z]+$",
+        "^([a-z]+,)*[a-z]+$",
+        "(ab?)+",
+        "^\\d{4}-\\d{2}$",
+        "^(a|b)*$",
+        "([a-z]{1,63}\\.){1,5}",
+    ],
+)
+def test_a_repeat_in_a_repeat_with_something_between_is_tried(pattern: str) -> None:
+    assert compiled(pattern) is not None
 
 
 def test_decimal_steps_are_counted_as_they_are_written() -> None:

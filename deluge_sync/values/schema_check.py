@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from .errors import ConfigError
-from .validation import KINDS, compiled, resolve
+from .patterns import compiled
+from .validation import KINDS, resolve
 
 DEEPEST_SCHEMA = 100
 """Levels of objects and arrays in one another. Vendors take far less."""
@@ -129,7 +130,10 @@ _SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "one schema; a list of them is 'prefixItems' since draft 2020-12",
     ),
     "$ref": (lambda value: isinstance(value, str), "a string such as '#/$defs/Place'"),
-    "pattern": (_is_pattern, "a regular expression that Python can read"),
+    "pattern": (
+        _is_pattern,
+        "a regular expression that Python can read, without a repeat in a repeat such as (a+)+",
+    ),
     "multipleOf": (lambda value: _is_number(value) and value > 0, "a number above 0"),
     "minimum": _NUMBER,
     "maximum": _NUMBER,

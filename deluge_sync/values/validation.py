@@ -10,12 +10,12 @@ All work is bounded: an answer comes from outside, and its schema may refer to i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sized
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Callable, NamedTuple, Union
 from urllib.parse import unquote
+
+from .patterns import compiled
 
 MOST_PROBLEMS = 20
 """Of one value: nobody reads more."""
@@ -28,7 +28,7 @@ MOST_CHECKS = 1_000_000
 
 LONGEST_FOR_PATTERN = 2_000
 """Characters. A pattern can need a time that grows with a power of the length, and Python cannot
-stop it; a longer text does not fit.
+stop it; a longer text does not fit (and see `patterns`).
 """
 
 Path = tuple[Union[str, int], ...]
@@ -351,15 +351,6 @@ def _matches(pattern: str, text: str) -> bool:
         return False
     expression = compiled(pattern)
     return expression is not None and expression.search(text) is not None
-
-
-@lru_cache(maxsize=256)
-def compiled(pattern: str) -> re.Pattern[str] | None:
-    """`pattern` as Python's; None where Python cannot read it."""
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return None
 
 
 def _pattern(case: _Case) -> list[Problem]:
