@@ -557,8 +557,10 @@ class TestAgainstTheSandbox:
             if request.previous_response_id is not None:
                 first = ask(sandbox, HELLO, previous_response_id=None, background=True)
                 request = dataclasses.replace(request, previous_response_id=first.response_id)
-            if feature == "thinking and tools echoed":
+            if feature == "thinking and tools echoed":  # its seal is not the sandbox's
                 request = dataclasses.replace(request, conversation=HELLO)
+            if feature == "json mode":  # OpenAI wants the word in the prompt
+                request = dataclasses.replace(request, conversation=HELLO.user("In JSON."))
             reply = exchange(sandbox, adapter.encode(request, MODEL))
         assert reply.status == 200, reply.body
 

@@ -174,6 +174,16 @@ class TestCreate:
             )
         assert answer.output_parsed.city == "Bonn"
 
+    def test_json_is_answered_where_it_is_asked_for(self, sandbox):
+        pydantic = pytest.importorskip("pydantic")
+        place = pydantic.create_model("Place", city=(str, ...), people=(int, ...))
+        responses = openai_client(sandbox).responses
+        answer = responses.parse(model="echo", input="Where?", text_format=place)
+        assert isinstance(answer.output_parsed, place)
+        wanted = {"format": {"type": "json_object"}}
+        answer = responses.create(model="echo", input="In JSON.", text=wanted)
+        assert json.loads(answer.output_text) == {"answer": "In JSON."}
+
     def test_reasoning_goes_back_as_it_came_and_changed_reasoning_is_refused(self):
         openai = sdk("openai")
         with Sandbox(answer=[Reply("Yes.", thinking="Hm."), "Again"]) as sandbox:
@@ -231,6 +241,35 @@ class TestCreate:
             (
                 {"input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
                 "input[0].content[0].type",
+            ),
+            ({"text": {"format": {"type": "json_object"}}}, "input"),
+            (
+                {
+                    "text": {
+                        "format": {
+                            "type": "json_schema",
+                            "name": "a",
+                            "schema": {"type": "object", "properties": {}},
+                            "strict": True,
+                        }
+                    }
+                },
+                "text.format.schema",
+            ),
+            (
+                {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+                "input[0].content[0]",
+            ),
+            (
+                {
+                    "input": [
+                        {
+                            "role": "user",
+                            "content": [{"type": "input_file", "file_data": "JVBERi0="}],
+                        }
+                    ]
+                },
+                "input[0].content[0].file_data",
             ),
             (
                 {"input": [{"type": "function_call", "call_id": "1", "name": "f"}]},

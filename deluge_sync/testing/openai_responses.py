@@ -15,7 +15,7 @@ from .answers import Finished, Question, count_tokens
 from .checks import VendorError
 from .codec import event
 from .openai_chat import OpenAIChat, _require
-from .openai_responses_fields import Input, check_body, check_calls, read_input
+from .openai_responses_fields import Input, check_body, check_calls, read_input, wanted_schema
 from .responses_answers import (
     ENCRYPTED,
     LOGPROBS,
@@ -105,6 +105,7 @@ class OpenAIResponses(OpenAIChat):
             (),
             body,
             bool(body.get("stream")),
+            schema=wanted_schema(body, given),
         )
 
     def answer(self, question: Question, finished: Finished, serial: int, now: float) -> Body:

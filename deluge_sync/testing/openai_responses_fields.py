@@ -26,7 +26,8 @@ from .checks import (
     number_between,
     one_of,
 )
-from .openai_fields import VOICE
+from .openai_fields import _FILE_DATA, _IMAGE_URL, VOICE, _is_base64
+from .openai_schemas import check_strict
 
 _COUNTED: Fields = {
     "model": STRING,
@@ -201,6 +202,25 @@ def check_body(body: Any, *, counting: bool, strict: bool) -> None:
             raise VOICE.wrong(("include", at), _INCLUDABLE.phrase)
 
 
+def wanted_schema(body: Mapping[str, Any], given: Input) -> Mapping[str, Any] | None:
+    """The schema that the answer is to fit: {} for any object, None where it may be any text."""
+    layout = (body.get("text") or {}).get("format") or {"type": "text"}
+    if layout["type"] == "json_object":
+        if "json" not in given.text.lower():
+            message = (
+                "Response input messages must contain the word 'json' in some form to use "
+                "'text.format' of type 'json_object'."
+            )
+            raise VendorError(400, message, param="input")
+        return {}
+    if layout["type"] == "text":
+        return None
+    if layout.get("strict"):
+        check_strict(layout["schema"], layout["name"], "text.format.schema")
+    schema: Mapping[str, Any] = layout["schema"]
+    return schema
+
+
 def read_input(body: Mapping[str, Any], strict: bool) -> Input:
     """The input items and the instructions. Raises OpenAI's `VendorError`s."""
     items = body.get("input") or []
@@ -264,7 +284,30 @@ def _read_part(part: Any, parts: Mapping[str, Fields], path: Path, strict: bool)
     if mark is not None:
         where = (*path, "prompt_cache_breakpoint")
         check_fields(mark, _BREAKPOINT, VOICE, path=where, required=("mode",), strict=strict)
+    if part["type"] in _CHECKS:
+        _CHECKS[part["type"]](part, path)
     return part.get("text") or part.get("refusal") or ""
+
+
+def _check_image(part: Mapping[str, Any], path: Path) -> None:
+    if (part.get("image_url") is None) == (part.get("file_id") is None):
+        raise VOICE.wrong(path, "an object with either image_url or file_id")
+    match = _IMAGE_URL.fullmatch(part.get("image_url") or "https://none")
+    if match is None or (match[1] and not _is_base64(match[1])):
+        raise VOICE.wrong((*path, "image_url"), "an http(s) URL or a base64 data URL of a picture")
+
+
+def _check_file(part: Mapping[str, Any], path: Path) -> None:
+    given = [name for name in ("file_data", "file_id", "file_url") if part.get(name) is not None]
+    if len(given) != 1:
+        raise VOICE.wrong(path, "an object with one of file_data, file_id and file_url")
+    if given == ["file_data"]:
+        match = _FILE_DATA.fullmatch(part["file_data"])
+        if match is None or not _is_base64(match[2]):
+            raise VOICE.wrong((*path, "file_data"), "a base64 data URL")
+
+
+_CHECKS = {"input_image": _check_image, "input_file": _check_file}
 
 
 def _check_tagged(value: Any, kinds: Mapping[str, Fields], path: Path, strict: bool) -> None:
