@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deluge_sync.adapters import ADAPTERS
 from deluge_sync.adapters.sse import ServerEvent
@@ -18,10 +20,13 @@ from deluge_sync.values.errors import (
     RefusalError,
 )
 from deluge_sync.values.model import Model, Provider
+from deluge_sync.values.plain import answer_to_plain
 from deluge_sync.values.prompt import Conversation, Text, Thinking, ToolCall
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Answer, Usage
 from deluge_sync.values.wire import HttpResponse
+
+from .test_adapter_fuzz import altered
 
 GOLDEN = Path(__file__).parent / "golden" / "anthropic"
 ANTHROPIC = ADAPTERS["anthropic"]
@@ -370,3 +375,22 @@ def test_a_refusal_is_an_answer_with_its_error_and_what_was_written_before_it() 
     assert (answer.error.code, answer.finish_reason) == ("bio", "refusal")
     assert "Not that." in answer.error.message
     assert answer.usage.output_tokens == 9
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_an_event_says_it_is_read_or_one_of_our_errors(data: st.DataObject) -> None:
+    """And what is read can be stored, and sent back."""
+    events = STREAMS[data.draw(st.sampled_from(sorted(STREAMS)))]
+    at = data.draw(st.integers(0, len(events) - 1))
+    body = data.draw(altered(json.loads(events[at].data)))
+    odd = ServerEvent(data.draw(st.sampled_from([events[at].name, ""])), json.dumps(body))
+    try:
+        deltas, answer = folded(*events[:at], odd, *events[at + 1 :])
+    except CallError:
+        return
+    json.dumps(answer_to_plain(answer), ensure_ascii=False).encode()
+    assert all(type(number) is int and number >= 0 for number in answer.usage)
+    conversation = Conversation().user("?").add(answer.content).user("!")
+    assert ANTHROPIC.encode(Request(conversation), MODEL).body
+    json.dumps(deltas, ensure_ascii=False).encode()
