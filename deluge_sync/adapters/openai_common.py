@@ -1,7 +1,8 @@
-"""What OpenAI's wire formats share: how errors are worded, and the headers about limits.
+"""What OpenAI's wire formats share: how errors are worded, the headers about limits, where cache
+breakpoints go, and what pictures and files may be.
 
 From the openai SDK 3.54 (`_exceptions.py`, `types/responses/response_error.py`) and OpenAI's
-published error codes.
+published error codes and guides.
 """
 
 from __future__ import annotations
@@ -9,7 +10,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..values.errors import BadRequestError, CallError, RefusalError, TooLongError
+from ..values.errors import (
+    BadRequestError,
+    CallError,
+    ConfigError,
+    PromptError,
+    RefusalError,
+    TooLongError,
+)
+from ..values.media import File, Image
+from ..values.model import Model
+from ..values.prompt import Message, ToolResult
+from ..values.request import PromptCache
 from ..values.wire import HttpResponse, LimitHint
 from .body import details
 from .failures import Fault, sentence, words
@@ -48,6 +60,13 @@ _CALLERS_FAULT = frozenset(
 """Codes of a failed run that would fail again; those of a policy are told by their word."""
 
 
+_PICTURES = frozenset(("image/png", "image/jpeg", "image/gif", "image/webp"))
+_DETAILS = ("auto", "low", "high", "original")
+_MOST_BYTES = 50_000_000
+"""Of one file (OpenAI's guide to file inputs)."""
+_TTLS = ("30m", "12h")
+
+
 def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
     """The `x-ratelimit-*` headers."""
     return limit_hints(response, _HEADERS, duration)
@@ -62,6 +81,57 @@ def fault(body: Any, status: int) -> Fault:
     kind = None if error.get("type") == "error" else error.get("type")  # an event's own type
     codes = words(error.get("code"), kind)
     return Fault(message, codes, _kind(message, codes, status))
+
+
+def marked_turns(turns: tuple[Message, ...], cache: PromptCache, model: Model) -> frozenset[int]:
+    """The positions of the messages that get a cache breakpoint behind them.
+
+    What OpenAI has no breakpoint for is a `ConfigError`.
+    """
+    if "prompt_caching" not in model.supports:
+        raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
+    if cache.ttl is not None and cache.ttl not in _TTLS:
+        raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
+    if cache.pattern == "tools_only":
+        raise ConfigError(
+            "OpenAI has no cache breakpoint behind the tools: "
+            "use cache='system_and_tools', whose breakpoint has the tools before it"
+        )
+    if cache.pattern == "system_and_tools":
+        leading = leading_system(turns)
+        return frozenset((leading - 1,)) if leading else frozenset()
+    users = [at for at, turn in enumerate(turns) if turn.role == "user" and _is_asking(turn)]
+    return frozenset(users[-cache.user_messages :])
+
+
+def leading_system(turns: tuple[Message, ...]) -> int:
+    """How many system messages the conversation begins with."""
+    return next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+
+
+def _is_asking(turn: Message) -> bool:
+    return not any(isinstance(part, ToolResult) for part in turn.parts)
+
+
+def require(word: str, what: str, model: Model) -> None:
+    """Raise `PromptError` unless the model's entry has `word` in its `supports`."""
+    if word not in model.supports:
+        raise PromptError(f"{model.name} takes no {what} (its entry's `supports` lacks {word!r})")
+
+
+def check_picture(image: Image, model: Model) -> None:
+    """Raise `PromptError` for a picture that OpenAI or the model does not take."""
+    require("vision", "pictures", model)
+    if image.detail is not None and image.detail not in _DETAILS:
+        raise PromptError(f"a picture's detail is one of {', '.join(_DETAILS)}")
+    if image.data and image.media_type not in _PICTURES:
+        raise PromptError(f"OpenAI takes png, jpeg, gif and webp pictures, not {image.media_type}")
+
+
+def check_size(file: File) -> None:
+    """Raise `PromptError` for a file that is too large."""
+    if len(file.data) > _MOST_BYTES:
+        raise PromptError(f"OpenAI takes files of up to 50 MB; {file.name or 'this one'} is larger")
 
 
 def _kind(message: str, codes: tuple[str, ...], status: int) -> type[CallError] | None:

@@ -18,6 +18,7 @@ from ..values.wire import HttpRequest, HttpResponse
 from .body import JSON_HEADERS, join_url, post
 from .failures import read_answer, request_id
 from .openai_common import fault, limits
+from .options import refuse
 from .responses_events import ResponsesFold
 from .responses_input import input_fields
 from .responses_output import read_response
@@ -126,8 +127,7 @@ def _call(
 
 
 def _options(request: Request, model: Model) -> dict[str, Any]:
-    if request.continuation is not None:
-        raise ConfigError(f"{model.name}: OpenAI's Responses have no continuation token")
+    refuse(request, model, "continuation")
     params = request.params
     fields = {_FIELDS[name]: value for name, value in params.given().items() if name in _FIELDS}
     if params.reasoning_effort is not None:

@@ -6,25 +6,21 @@ From the openai SDK 3.54 (`types/responses/response_input_item_param.py` and the
 from __future__ import annotations
 
 import re
-from typing import Any, Union
+from typing import Any
 
-from ..values.errors import ConfigError, PromptError
+from ..values.errors import PromptError
 from ..values.media import File, Image, data_url
 from ..values.model import Model
 from ..values.prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
-from ..values.request import PromptCache, Request
+from ..values.request import Request
 from .body import dump, misplaced
+from .openai_common import check_picture, check_size, leading_system, marked_turns, require
 
 Item = dict[str, Any]
 
-_PICTURES = frozenset(("image/png", "image/jpeg", "image/gif", "image/webp"))
-_DETAILS = ("auto", "low", "high", "original")
 _DOCUMENTS = re.compile(
     r"text/.+|application/(?:pdf|json|xml|rtf|csv|msword|x-[\w.+-]+|vnd\.(?:ms-|openxml|oasis).+)"
 )
-_MOST_BYTES = 50_000_000
-"""Of one document (OpenAI's guide to file inputs)."""
-_TTLS = ("30m", "12h")
 _BREAKPOINT = {"mode": "explicit"}
 
 
@@ -36,51 +32,26 @@ def input_fields(request: Request, model: Model) -> dict[str, Any]:
     Only where a cache breakpoint has to stand behind them are they an item: `instructions` are a
     plain string. Later system messages are items in their place.
     """
-    messages = request.conversation.messages
-    first = next((at for at, turn in enumerate(messages) if turn.role != "system"), len(messages))
+    turns = request.conversation.messages
     cache = request.prompt_cache
-    marked = _marked(messages, first, cache, model) if cache is not None else frozenset()
-    as_items = "system" in marked or first == len(messages)
+    marked = marked_turns(turns, cache, model) if cache is not None else frozenset()
     fields: dict[str, Any] = {}
     items: list[Item] = []
+    first = leading_system(turns)
     if first:
-        text = "\n\n".join(_system_text(message) for message in messages[:first])
-        if as_items:
-            items.append(_turn("system", [_text_part(text)], "system" in marked))
+        text = "\n\n".join(_system_text(turn) for turn in turns[:first])
+        if first - 1 in marked or first == len(turns):
+            items.append(_turn("system", [_text_part(text)], marked=first - 1 in marked))
         else:
             fields["instructions"] = text
-    for at, message in enumerate(messages[first:], first):
-        items += _items(message, model, marked=at in marked)
+    for at, turn in enumerate(turns[first:], first):
+        items += _items(turn, model, marked=at in marked)
     fields["input"] = items
     if cache is not None and marked:
         # "explicit": what the caller did not ask for is not written, and not paid for.
         ttl = {"ttl": cache.ttl} if cache.ttl is not None else {}
         fields["prompt_cache_options"] = {"mode": "explicit", **ttl}
     return fields
-
-
-def _marked(
-    messages: tuple[Message, ...], first: int, cache: PromptCache, model: Model
-) -> frozenset[Union[int, str]]:
-    """Which messages get a breakpoint behind them: their positions, "system" for the leading."""
-    if "prompt_caching" not in model.supports:
-        raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
-    if cache.ttl is not None and cache.ttl not in _TTLS:
-        raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
-    if cache.pattern == "tools_only":
-        raise ConfigError(
-            "OpenAI has no cache breakpoint behind the tools: "
-            "use cache='system_and_tools', whose breakpoint has the tools before it"
-        )
-    if cache.pattern == "system_and_tools":
-        return frozenset({"system"}) if first else frozenset()
-    users = [
-        at
-        for at, message in enumerate(messages)
-        if message.role == "user"
-        and not any(isinstance(part, ToolResult) for part in message.parts)
-    ]
-    return frozenset(users[-cache.user_messages :])
 
 
 def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
@@ -97,11 +68,11 @@ def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
         else:
             content.append(_part(part, message.role, model))
     if content or not items:
-        items.append(_turn("user", content, marked))
+        items.append(_turn("user", content, marked=marked))
     return items
 
 
-def _turn(role: str, content: list[Item], marked: bool) -> Item:
+def _turn(role: str, content: list[Item], *, marked: bool) -> Item:
     """A message; of one text, a plain string, which every host of this format takes."""
     if marked and content:
         content[-1] = {**content[-1], "prompt_cache_breakpoint": _BREAKPOINT}
@@ -163,34 +134,22 @@ def _text_part(text: str) -> Item:
 
 
 def _image(image: Image, model: Model) -> Item:
-    _require("vision", "pictures", model)
-    if image.detail is not None and image.detail not in _DETAILS:
-        raise PromptError(f"a picture's detail is one of {', '.join(_DETAILS)}")
+    check_picture(image, model)
     item: Item = {"type": "input_image", "detail": image.detail or "auto"}
     if image.file_id:
         return {**item, "file_id": image.file_id}
-    if image.url:
-        return {**item, "image_url": image.url}
-    if image.media_type not in _PICTURES:
-        raise PromptError(f"OpenAI takes png, jpeg, gif and webp pictures, not {image.media_type}")
-    return {**item, "image_url": data_url(image.data, image.media_type)}
+    return {**item, "image_url": image.url or data_url(image.data, image.media_type)}
 
 
 def _file(file: File, model: Model) -> Item:
     if file.media_type == "application/pdf":
-        _require("pdf", "PDFs", model)
+        require("pdf", "PDFs", model)
     elif file.media_type and not _DOCUMENTS.fullmatch(file.media_type):
         raise PromptError(f"OpenAI takes documents and texts as files, not {file.media_type}")
     if file.file_id:
         return {"type": "input_file", "file_id": file.file_id}
     if file.url:
         return {"type": "input_file", "file_url": file.url}
-    if len(file.data) > _MOST_BYTES:
-        raise PromptError(f"OpenAI takes files of up to 50 MB; {file.name or 'this one'} is larger")
+    check_size(file)
     data = data_url(file.data, file.media_type)
     return {"type": "input_file", "filename": file.name or "file", "file_data": data}
-
-
-def _require(word: str, what: str, model: Model) -> None:
-    if word not in model.supports:
-        raise PromptError(f"{model.name} takes no {what} (its entry's `supports` lacks {word!r})")
