@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import pickle
+import re
+import subprocess
 import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
+from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Optional, TypedDict, Union
 
 import pydantic
@@ -20,6 +24,8 @@ from jsonschema import Draft202012Validator
 from deluge_sync import CallError, ConfigError, OutputError
 from deluge_sync.values.request import OutputFormat
 from deluge_sync.values.schema import MOST_CHARACTERS, OutputSchema, output_schema, parsed
+
+ROOT = Path(__file__).parent.parent
 
 
 class Kind(enum.Enum):
@@ -510,3 +516,18 @@ def test_what_a_class_refuses_itself_is_an_output_error_with_its_place() -> None
         answer([{"number": 2}, {"number": 3}], list[Even])
     with pytest.raises(OutputError, match="'32nd of May': "):
         answer("32nd of May", date)
+
+
+def test_the_page_on_structured_output_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "structured-output.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    script = tmp_path / "page.py"
+    script.write_text(code.replace("gpt-4.1-mini", "sandbox/echo"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
