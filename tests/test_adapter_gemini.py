@@ -18,7 +18,7 @@ from deluge_sync.values.request import OutputFormat, PromptCache, Request
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 PDF = b"%PDF-1.7\n"
 HELLO = Conversation().user("Hello")
-EYES = frozenset({"vision", "pdf", "audio_in"})
+EYES = frozenset({"vision", "pdf", "audio_in", "json_schema"})
 
 
 def model(base_url="https://vendor", **changes):
@@ -203,3 +203,28 @@ def test_media_are_the_users_to_give(role):
     for messages in ((hello, picture), (picture, hello)):
         with pytest.raises(PromptError, match=role):
             gemini.encode(Request(Conversation(messages)), MODEL)
+
+
+def asking(schema, **options):
+    return Request(HELLO, output=OutputFormat(schema, **options))
+
+
+def test_a_schema_is_closed_where_it_is_strict_and_left_as_it_is_where_not():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    config = sent(asking(schema))["generationConfig"]
+    assert config["responseJsonSchema"] == {**schema, "additionalProperties": False}
+    loose = sent(asking(schema, strict=False))["generationConfig"]
+    assert loose["responseJsonSchema"] == schema
+
+
+def test_a_schema_that_is_not_taken_is_named_with_its_place():
+    schema = {"type": "object", "properties": {"a": {"enum": [None, 1]}}, "required": ["a"]}
+    with pytest.raises(ConfigError, match=r"schema\.properties\.a: "):
+        sent(asking(schema))
+
+
+def test_a_model_without_schemas_is_told_so():
+    plain = dataclasses.replace(MODEL, supports=frozenset())
+    with pytest.raises(ConfigError, match="json_schema"):
+        sent(asking({"type": "object"}), plain)
+    assert sent(asking(None), plain)

@@ -10,10 +10,11 @@ nothing of it is sent.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from urllib.parse import quote
 
-from ..values.errors import PromptError
+from ..values.errors import ConfigError, PromptError
 from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
@@ -22,11 +23,12 @@ from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .base import Fold
-from .body import JSON_HEADERS, join_url, misplaced, post
+from .body import JSON_HEADERS, dump, join_url, load, misplaced, post
 from .failures import read_answer, request_id
 from .gemini_answers import StreamFold, read, read_fault
 from .gemini_media import check_size, wire_media
 from .options import refuse
+from .schemas import closed, gemini_problem
 
 __all__ = [
     "UNSUPPORTED",
@@ -66,7 +68,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
         body["systemInstruction"] = {"parts": [{"text": system}]}
     config = _config(request.params, model)
     if request.output is not None:
-        config.update(_output(request.output))
+        config.update(_output(request.output, model))
     if config:
         body["generationConfig"] = config
     if request.params.service_tier is not None:
@@ -115,13 +117,29 @@ def _url(request: Request, model: Model) -> str:
     return f"{url}{'&' if '?' in url else '?'}alt=sse"
 
 
-def _output(output: OutputFormat) -> dict[str, Any]:
-    """A schema is always held to, and what it says beyond Google's part of JSON Schema ignored:
-    there is no form for `strict`, nor for a name.
+def _output(output: OutputFormat, model: Model) -> dict[str, Any]:
+    """A schema is always held to, so for one that is not `strict` there is no other form; strict
+    ones are closed first. There is no place for its name.
     """
+    wanted: dict[str, Any] = {"responseMimeType": "application/json"}
     if output.schema is None:
-        return {"responseMimeType": "application/json"}
-    return {"responseMimeType": "application/json", "responseJsonSchema": dict(output.schema)}
+        return wanted
+    if "json_schema" not in model.supports:
+        raise ConfigError(
+            f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
+            "json_schema)"
+        )
+    schema, problem = _fitted(dump(dict(output.schema)), output.strict)
+    if problem:
+        raise ConfigError(f"{model.name} does not take this schema: {problem}")
+    return {**wanted, "responseJsonSchema": schema}
+
+
+@functools.lru_cache(maxsize=64)  # the same for all prompts of a run
+def _fitted(schema: bytes, strict: bool) -> tuple[dict[str, Any], str | None]:
+    """A schema as the vendor takes it, and why it does not even so."""
+    fitted = closed(load(schema)) if strict else load(schema)
+    return fitted, gemini_problem(fitted)
 
 
 def _config(params: SamplingParams, model: Model) -> dict[str, Any]:
