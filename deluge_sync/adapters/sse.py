@@ -46,16 +46,19 @@ class EventReader:
         """The events that `data` completes."""
         text = self._normal(self._decoder.decode(data))
         events: list[ServerEvent] = []
-        first, *others = text.split("\n")
-        self._line.append(first)
-        for line in others:
-            self._take("".join(self._line), events)
-            self._line = [line]
-        self._size += len(self._line[-1])
-        if self._size > MOST_SIZE:
-            raise ResponseTooLargeError(
-                f"an event of the stream is larger than {MOST_SIZE:,} characters"
-            )
+        if self._line or self._data or self._name:
+            end = self._end_of_event(text)
+            self._take_lines(text[:end], events)
+            text = text[end:]
+        *blocks, rest = text.split("\n\n")
+        for block in blocks:
+            event = None if self._bare else _plain_event(block)
+            if event is not None:
+                events.append(event)
+            else:
+                self._take_lines(block + "\n\n", events)
+        self._take_lines(rest, events)
+        self._count(events)
         return events
 
     def finish(self) -> list[ServerEvent]:
@@ -65,6 +68,7 @@ class EventReader:
         if line and not _is_field(line):
             self._bare.append(line)
         self._give_bare(events)
+        self._count(events)
         return events
 
     def _normal(self, text: str) -> str:
@@ -79,6 +83,29 @@ class EventReader:
             self._after_return = text.endswith("\r")
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return text
+
+    def _end_of_event(self, text: str) -> int:
+        """How much of `text` belongs to the event that has begun, its blank line included."""
+        if not self._line and text.startswith("\n"):
+            return 1
+        at = text.find("\n\n")
+        return at + 2 if at >= 0 else len(text)
+
+    def _take_lines(self, text: str, events: list[ServerEvent]) -> None:
+        if not text:
+            return
+        first, *others = text.split("\n")
+        if first:
+            self._line.append(first)
+        for line in others:
+            self._take("".join(self._line), events)
+            self._line = [line] if line else []
+        if self._line:
+            self._size += len(self._line[-1])
+        if self._size > MOST_SIZE:
+            raise ResponseTooLargeError(
+                f"an event of the stream is larger than {MOST_SIZE:,} characters"
+            )
 
     def _take(self, line: str, events: list[ServerEvent]) -> None:
         if line.startswith("data:"):
@@ -108,10 +135,24 @@ class EventReader:
 
     def _add(self, event: ServerEvent, events: list[ServerEvent]) -> None:
         self._size = 0
-        self._events += 1
+        events.append(event)
+
+    def _count(self, events: list[ServerEvent]) -> None:
+        self._events += len(events)
         if self._events > MOST_EVENTS:
             raise ResponseTooLargeError(f"the stream has more than {MOST_EVENTS:,} events")
-        events.append(event)
+
+
+def _plain_event(block: str) -> ServerEvent | None:
+    """The event in the lines of `block`, if they are what nearly all events are: one of data, maybe
+    after one with the name. It costs a third of taking them line by line.
+    """
+    name = ""
+    if block.startswith("event: "):
+        name, _, block = block[7:].partition("\n")
+    if block.startswith("data: ") and "\n" not in block:
+        return ServerEvent(name.strip(), block[6:])
+    return None
 
 
 def _is_field(line: str) -> bool:
