@@ -425,6 +425,30 @@ class TestSchemas:
         assert message.usage.input_tokens > 100
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"tools": [1]},
+        {"tools": [{"cache_control": 1}]},
+        {"system": [1]},
+        {"system": [{"type": "text", "text": "x", "cache_control": "x"}]},
+        {"cache_control": {}},
+        {"messages": [1]},
+        {"messages": blocked({"type": "tool_result", "tool_use_id": "x", "content": 7})},
+        {"messages": blocked({"type": "tool_result", "tool_use_id": "x", "content": [1]})},
+        {"messages": blocked({"type": "image", "source": {"type": ["x"]}})},
+        {"messages": blocked({"type": "text", "text": 1})},
+        {"output_config": {"format": "x"}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"properties": 1}}}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": [["x"]]}}}},
+        {"output_config": {"effort": 7}},
+    ],
+)
+def test_a_body_of_odd_shapes_is_a_400_never_a_500(sandbox: Sandbox, odd: Any) -> None:
+    with pytest.raises(anthropic.BadRequestError):
+        client_of(sandbox).messages.create(**{"messages": ASK, **NO_LIMITS}, extra_body=odd)
+
+
 class TestFiles:
     """`/v1/files`."""
 

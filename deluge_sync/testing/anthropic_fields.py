@@ -138,6 +138,9 @@ def dotted(path: Path) -> str:
 
 def check_values(body: Mapping[str, Any]) -> None:
     """The rules that span fields."""
+    for at, tool in enumerate(body.get("tools") or ()):
+        if not isinstance(tool, dict):
+            raise VOICE.wrong(("tools", at), "an object")
     _check_thinking(body)
     _check_output(body.get("output_config") or {})
     if "cache_control" in body or _has_marks(body):
@@ -228,7 +231,7 @@ def read_turns(
         path = (*path, "content")
         said = _read_content(message["content"], message["role"], path, strict)
         turns.append((message["role"], said))
-    tools = "".join(text_of(tool) for tool in body.get("tools") or () if isinstance(tool, dict))
+    tools = "".join(text_of(tool) for tool in body.get("tools") or ())
     every = tools + system + "".join(text for _, text in turns)
     return system or None, tuple(turns), every
 
@@ -236,6 +239,8 @@ def read_turns(
 def _read_content(content: Any, role: str, path: Path, strict: bool) -> str:
     if isinstance(content, str):
         return content
+    if not isinstance(content, list):
+        raise VOICE.wrong(path, STRING_OR_ARRAY.phrase)
     blocks = enumerate(content)
     return "".join(_read_block(block, role, (*path, at), strict) for at, block in blocks)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -27,10 +28,14 @@ class Prefix(NamedTuple):
 
 
 class Kept:
-    """The prefixes that are kept, the oldest forgotten first. Used on the server's thread only."""
+    """The prefixes that are kept, the oldest forgotten first.
+
+    Sandboxes of one process share them (their keys tell them apart): the lock guards the keys.
+    """
 
     def __init__(self) -> None:
         self._keys: dict[str, None] = {}
+        self._lock = threading.Lock()
 
     def found(self, prefixes: Sequence[Prefix]) -> Usage:
         """What of a prompt is read from the cache and what is to be written, as the cache fields of
@@ -40,7 +45,8 @@ class Kept:
         if not marked:
             return Usage()
         before = prefixes[: marked[-1] + 1]
-        read = max((prefix.tokens for prefix in before if prefix.key in self._keys), default=0)
+        with self._lock:
+            read = max((prefix.tokens for prefix in before if prefix.key in self._keys), default=0)
         done, written, written_long = read, 0, 0
         for prefix in (before[at] for at in marked):
             size = max(0, prefix.tokens - done)
@@ -55,11 +61,12 @@ class Kept:
 
     def keep(self, keys: Iterable[str]) -> None:
         """Keep the prefixes of these keys."""
-        for key in keys:
-            self._keys.pop(key, None)
-            self._keys[key] = None
-        while len(self._keys) > _MOST_KEPT:
-            del self._keys[next(iter(self._keys))]
+        with self._lock:
+            for key in keys:
+                self._keys.pop(key, None)
+                self._keys[key] = None
+            while len(self._keys) > _MOST_KEPT:
+                del self._keys[next(iter(self._keys))]
 
 
 def prefixes(body: Mapping[str, Any], owner: str) -> list[Prefix]:

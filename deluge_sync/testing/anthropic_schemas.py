@@ -33,8 +33,10 @@ def check_schema(schema: Any) -> None:
         return
     _check_words(schema)
     for word in ("properties", "$defs", "definitions"):
-        for part in (schema.get(word) or {}).values():
-            check_schema(part)
+        parts = schema.get(word) or {}
+        if not isinstance(parts, dict):
+            raise _refused(f"'{word}' must be an object")
+        check_schema(list(parts.values()))
     for word in ("items", "anyOf", "allOf"):
         check_schema(schema.get(word))
 
