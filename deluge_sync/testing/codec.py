@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from .checks import VendorError
@@ -36,6 +37,11 @@ def dump_json(body: Any) -> bytes:
         return _encode(body).encode("utf-8")
     except UnicodeEncodeError:
         return json.dumps(body).encode("ascii")
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 has them, in UTC."""
+    return datetime.fromtimestamp(int(seconds), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def event(body: Any, name: str = "") -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Callable
 from .answers import Answerer, Answering
 from .connection import Counters
 from .faults import FaultLike, FaultPlan
+from .files import FileStore, StoredFile
 from .journal import Journal, Record
 from .limiter import Limiter
 from .openai_responses import OpenAIResponses
@@ -91,6 +92,7 @@ class Sandbox:
             },
         )
         self._counters = Counters()
+        self._files = FileStore()
         service = Service(
             Policy(
                 api_key=api_key,
@@ -104,6 +106,7 @@ class Sandbox:
             ),
             wires=Wires(OpenAIResponses(background_polls, background_seconds)),
             answerer=Answerer(answer, fixed=fixed, template=template, tokens=tokens),
+            files=self._files,
             limiter=self._limiter,
             faults=self._faults,
             journal=self._journal,
@@ -201,6 +204,11 @@ class Sandbox:
     def journal(self) -> list[Record]:
         """What arrived, in order; a copy."""
         return self._journal.snapshot()
+
+    @property
+    def files(self) -> list[StoredFile]:
+        """What was uploaded and not deleted, the oldest first; a copy."""
+        return self._files.snapshot()
 
     @property
     def requests(self) -> int:

@@ -21,6 +21,8 @@ from .codec import JSON_TYPE, dump_json, parse_json
 from .connection import Connection, Counters
 from .delivery import deliver, problem_of, status_of
 from .faults import Fault, FaultPlan
+from .file_pages import file_page, is_further_step
+from .files import FileStore
 from .http import Answer, Headers, Incoming
 from .journal import Journal, Record
 from .limiter import Admission, Limiter, Refusal
@@ -43,6 +45,7 @@ class Visit:
         "finished",
         "incoming",
         "kept",
+        "page",
         "path",
         "query",
         "question",
@@ -61,6 +64,7 @@ class Visit:
         self.question: Question | None = None
         self.finished: Finished | None = None
         self.kept: Kept | None = None
+        self.page: Answer | None = None
         self.admission: Admission | None = None
         self.fault: Fault | None = None
 
@@ -88,6 +92,7 @@ class Service:
         *,
         wires: Wires,
         answerer: Answerer,
+        files: FileStore,
         limiter: Limiter,
         faults: FaultPlan,
         journal: Journal,
@@ -96,6 +101,7 @@ class Service:
         self._policy = policy
         self._wires = wires
         self._answerer = answerer
+        self._files = files
         self._limiter = limiter
         self._faults = faults
         self._journal = journal
@@ -125,8 +131,12 @@ class Service:
     def _examine(self, visit: Visit) -> None:
         """Check key, path and body, and read the question."""
         policy, wire, headers = self._policy, visit.wire, visit.incoming.headers
-        if policy.api_key is not None:
+        if policy.api_key is not None and not is_further_step(visit.path, visit.query):
             _check_key(wire.key(headers, visit.query), policy.api_key)
+        query, now = visit.query, time.time()
+        visit.page = file_page(wire.name, visit.incoming, visit.path, query, self._files, now)
+        if visit.page is not None:
+            return
         visit.route = route = wire.route(visit.incoming.method, visit.path)
         model = route.model
         if route.operation in ("generate", "count"):
@@ -198,6 +208,9 @@ class Service:
             self._limiter.settle(visit.admission, _amounts(fresh, usage.output_tokens))
 
     def _good(self, visit: Visit) -> Answer | Stream:
+        if visit.page is not None:
+            headers = (*visit.page.headers, *self._headers(visit)[1:])
+            return visit.page._replace(headers=headers)
         try:
             events = self._events(visit)
             if events is not None and visit.question is not None:
@@ -220,7 +233,8 @@ class Service:
         if fault is not None and fault.kind == "stream_error":
             status = fault.status or 500
             problem = wire.stream_problem(problem_of(fault, status, wire), visit.serial)
-        headers = (STREAM_TYPE, *self._headers(visit)[1:])
+        kind = getattr(wire, "stream_type", STREAM_TYPE)  # Bedrock's frames are no text
+        headers = (kind, *self._headers(visit)[1:])
         return Stream(headers, events, self._pause(question), problem)
 
     def _pause(self, question: Question) -> Callable[[], float] | None:
