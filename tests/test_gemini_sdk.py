@@ -5,6 +5,7 @@ Skipped where the SDK is absent or older than the wire format we speak (on Pytho
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -293,3 +294,40 @@ def test_json_mode_is_any_object(sandbox):
     config = {"response_mime_type": "application/json"}
     answer = client.models.generate_content(model="echo", contents="Hi", config=config)
     assert type(json.loads(answer.text)) is dict
+
+
+class TestFiles:
+    """Google's file store."""
+
+    def test_a_file_is_uploaded_and_named_in_a_prompt_by_its_uri(self, sandbox, tmp_path):
+        path = tmp_path / "cat.png"
+        path.write_bytes(PNG)
+        client = client_of(sandbox)
+        file = client.files.upload(file=path, config={"display_name": "A cat"})
+        assert (file.mime_type, file.size_bytes, file.display_name) == ("image/png", 16, "A cat")
+        assert file.state.value == "ACTIVE"
+        answer = client.models.generate_content(model="echo", contents=["What is this?", file])
+        assert answer.text == "What is this?"
+        data = sandbox.journal[-1].body["contents"][0]["parts"][1]["fileData"]
+        assert file.uri in data.values()
+
+    def test_files_are_found_listed_and_deleted(self, sandbox):
+        client = client_of(sandbox)
+        upload = client.files.upload
+        first, second = (
+            upload(file=io.BytesIO(text), config={"mime_type": "text/plain"})
+            for text in (b"one", b"two")
+        )
+        assert client.files.get(name=first.name).sha256_hash == first.sha256_hash
+        assert [file.name for file in client.files.list()] == [first.name, second.name]
+        client.files.delete(name=first.name)
+        with pytest.raises(errors.ClientError) as caught:
+            client.files.get(name=first.name)
+        assert caught.value.status == "NOT_FOUND"
+
+    def test_a_large_file_comes_in_several_pieces(self, sandbox):
+        client = client_of(sandbox)
+        data = bytes(9 << 20)  # the SDK sends 8 MiB at a time
+        file = client.files.upload(file=io.BytesIO(data), config={"mime_type": "text/plain"})
+        assert file.size_bytes == len(data)
+        assert [record.method for record in sandbox.journal] == ["POST"] * 3
