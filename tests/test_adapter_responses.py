@@ -374,6 +374,25 @@ class TestEncode:
         with pytest.raises(PromptError, match="OpenAI takes"):
             adapter.encode(Request(Conversation((Message("user", (part,)),))), MODEL)
 
+    def test_a_schema_is_closed_and_softened_for_strict_mode_only(self):
+        loose = {"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}}
+        loose["required"] = ["a"]
+        strict = sent(Request(HELLO, output=OutputFormat(loose)))["text"]["format"]["schema"]
+        assert strict == {
+            "type": "object",
+            "properties": {"a": {"type": "string", "description": "{minLength: 2}"}},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
+        free = sent(Request(HELLO, output=OutputFormat(loose, strict=False)))
+        assert free["text"]["format"]["schema"] == loose
+
+    def test_a_schema_strict_mode_cannot_take_is_named_by_its_place(self):
+        inner = {"type": "object", "properties": {"a": {"type": "string"}}}
+        schema = {"type": "object", "properties": {"b": inner}, "required": ["b"]}
+        with pytest.raises(ConfigError, match=r"output_schema: schema\.properties\.b: .*'a'"):
+            adapter.encode(Request(HELLO, output=OutputFormat(schema)), MODEL)
+
     def test_a_schema_for_a_model_without_schemas_is_named_before_sending(self):
         model = dataclasses.replace(MODEL, supports=frozenset())
         with pytest.raises(ConfigError, match="json_schema"):

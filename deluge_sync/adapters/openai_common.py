@@ -7,7 +7,9 @@ published error codes and guides.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import (
@@ -21,11 +23,12 @@ from ..values.errors import (
 from ..values.media import File, Image
 from ..values.model import Model
 from ..values.prompt import Message, ToolResult
-from ..values.request import PromptCache
+from ..values.request import OutputFormat, PromptCache
 from ..values.wire import HttpResponse, LimitHint
-from .body import details
+from .body import details, dump, load
 from .failures import Fault, sentence, words
 from .headers import LimitHeaders, duration, limit_hints
+from .schemas import closed, openai_refuses, softened, strict_problem
 
 _TOO_LONG = re.compile(
     r"(?i)maximum (?:context|model) length|context (?:length|window|size)|prompt is too long"
@@ -81,6 +84,24 @@ def fault(body: Any, status: int) -> Fault:
     kind = None if error.get("type") == "error" else error.get("type")  # an event's own type
     codes = words(error.get("code"), kind)
     return Fault(message, codes, _kind(message, codes, status))
+
+
+def schema_of(output: OutputFormat) -> Mapping[str, Any]:
+    """The schema of `output`, in strict mode brought into the form OpenAI takes.
+
+    One that cannot be brought into it is a `ConfigError` that names the place in the schema.
+    """
+    schema = dict(output.schema or {})
+    return _strict_schema(dump(schema)) if output.strict else schema
+
+
+@functools.lru_cache(maxsize=64)  # a run sends the same one with every prompt
+def _strict_schema(text: bytes) -> Mapping[str, Any]:
+    schema = softened(closed(load(text)), openai_refuses)
+    problem = strict_problem(schema)
+    if problem is not None:
+        raise ConfigError(f"OpenAI's strict mode does not take this output_schema: {problem}")
+    return schema
 
 
 def marked_turns(turns: tuple[Message, ...], cache: PromptCache, model: Model) -> frozenset[int]:

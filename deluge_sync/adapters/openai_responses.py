@@ -17,7 +17,7 @@ from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse
 from .body import JSON_HEADERS, join_url, post
 from .failures import read_answer, request_id
-from .openai_common import fault, limits
+from .openai_common import fault, limits, schema_of
 from .options import refuse
 from .responses_events import ResponsesFold
 from .responses_input import input_fields
@@ -177,7 +177,7 @@ def _format(output: OutputFormat, model: Model) -> Mapping[str, Any]:
     return {
         "type": "json_schema",
         "name": output.name,
-        "schema": dict(output.schema),
+        "schema": schema_of(output),
         "strict": output.strict,
     }
 
