@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Union
 
-from ..values.errors import ConfigError, PromptError
+from ..values.errors import PromptError
 from ..values.media import Audio, File, Image, base64_of, data_url
 from ..values.model import Model
 from ..values.prompt import Message, Part, Text, ToolCall, ToolResult
-from ..values.request import PromptCache, Request
+from ..values.request import Request
 from .body import dump, misplaced
+from .openai_common import check_picture, check_size, marked_turns, require
 
 Item = dict[str, Any]
 
-_PICTURES = frozenset(("image/png", "image/jpeg", "image/gif", "image/webp"))
-_DETAILS = ("auto", "low", "high", "original")
 _SOUNDS = {
     "audio/wav": "wav",
     "audio/wave": "wav",
@@ -25,16 +24,13 @@ _SOUNDS = {
     "audio/mp3": "mp3",
     "audio/mpeg": "mp3",
 }
-_MOST_BYTES = 50_000_000
-"""Of one file (OpenAI's guide to file inputs)."""
-_TTLS = ("30m", "12h")
 
 
 def message_fields(request: Request, model: Model) -> Item:
     """`messages`, and what the cache breakpoints in them need."""
     turns = request.conversation.messages
     cache = request.prompt_cache
-    marked = _marked(turns, cache, model) if cache is not None else frozenset()
+    marked = marked_turns(turns, cache, model) if cache is not None else frozenset()
     ttl = cache.ttl if cache is not None else None
     messages: list[Item] = []
     for at, turn in enumerate(turns):
@@ -45,28 +41,6 @@ def message_fields(request: Request, model: Model) -> Item:
         return {"messages": messages}
     # "explicit": what the caller did not ask for is not written, and not paid for.
     return {"messages": messages, "prompt_cache_options": {"mode": "explicit"}}
-
-
-def _marked(turns: tuple[Message, ...], cache: PromptCache, model: Model) -> frozenset[int]:
-    """The positions of the messages that get a breakpoint behind them."""
-    if "prompt_caching" not in model.supports:
-        raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
-    if cache.ttl is not None and cache.ttl not in _TTLS:
-        raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
-    if cache.pattern == "tools_only":
-        raise ConfigError(
-            "OpenAI has no cache breakpoint behind the tools: "
-            "use cache='system_and_tools', whose breakpoint has the tools before it"
-        )
-    if cache.pattern == "system_and_tools":
-        first = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
-        return frozenset((first - 1,)) if first else frozenset()
-    users = [at for at, turn in enumerate(turns) if turn.role == "user" and _is_asking(turn)]
-    return frozenset(users[-cache.user_messages :])
-
-
-def _is_asking(turn: Message) -> bool:
-    return not any(isinstance(part, ToolResult) for part in turn.parts)
 
 
 def _mark(message: Item, ttl: str | None) -> None:
@@ -138,16 +112,12 @@ def _media(part: Part, role: str, model: Model) -> Item:
 
 
 def _image(image: Image, model: Model) -> Item:
-    _require("vision", "pictures", model)
+    check_picture(image, model)
     if image.file_id:
         raise PromptError(
             "Chat Completions takes no picture by its file_id: give the picture or its URL, "
             "or use use_responses_api=True"
         )
-    if image.detail is not None and image.detail not in _DETAILS:
-        raise PromptError(f"a picture's detail is one of {', '.join(_DETAILS)}")
-    if image.data and image.media_type not in _PICTURES:
-        raise PromptError(f"OpenAI takes png, jpeg, gif and webp pictures, not {image.media_type}")
     held = {"url": image.url or data_url(image.data, image.media_type)}
     if image.detail is not None:
         held["detail"] = image.detail
@@ -155,7 +125,7 @@ def _image(image: Image, model: Model) -> Item:
 
 
 def _audio(audio: Audio, model: Model) -> Item:
-    _require("audio_in", "sound", model)
+    require("audio_in", "sound", model)
     if not audio.data:
         raise PromptError(
             "Chat Completions takes sound as its bytes only, not by URL or file_id "
@@ -176,7 +146,7 @@ def _file(file: File, model: Model) -> Item:
             f"Chat Completions takes PDFs as files, not {file.media_type}: put a text into the "
             "message itself, or use use_responses_api=True"
         )
-    _require("pdf", "PDFs", model)
+    require("pdf", "PDFs", model)
     if file.url:
         raise PromptError(
             "Chat Completions takes no file by URL: use fetch=True, which reads it first, or "
@@ -184,12 +154,6 @@ def _file(file: File, model: Model) -> Item:
         )
     if file.file_id:
         return {"type": "file", "file": {"file_id": file.file_id}}
-    if len(file.data) > _MOST_BYTES:
-        raise PromptError(f"OpenAI takes files of up to 50 MB; {file.name or 'this one'} is larger")
+    check_size(file)
     held = {"filename": file.name or "file.pdf", "file_data": data_url(file.data, file.media_type)}
     return {"type": "file", "file": held}
-
-
-def _require(word: str, what: str, model: Model) -> None:
-    if word not in model.supports:
-        raise PromptError(f"{model.name} takes no {what} (its entry's `supports` lacks {word!r})")

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..values.errors import ConfigError
 from ..values.model import Model
 from ..values.params import SamplingParams
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse
+from .address import address, placed
 from .base import Fold
-from .body import JSON_HEADERS, join_url, post
+from .body import JSON_HEADERS, post
 from .chat_events import ChatFold
 from .chat_input import message_fields
 from .chat_output import fault, read_completion
 from .failures import read_answer, request_id
-from .openai_common import limits
+from .openai_common import limits, schema_of
+from .options import refuse
 
 __all__ = [
     "UNSUPPORTED",
@@ -51,7 +52,9 @@ _SAME_NAME = frozenset(
 
 def encode(request: Request, model: Model) -> HttpRequest:
     """The call for `request`; see `base.Adapter.encode`."""
-    _check_options(request, model)
+    refuse(
+        request, model, "background", "completion_window", "previous_response_id", "continuation"
+    )
     fields = {"model": model.id, **message_fields(request, model)}
     fields.update(_sampling(request.params, model))
     if request.output is not None:
@@ -61,8 +64,8 @@ def encode(request: Request, model: Model) -> HttpRequest:
         if "stream_options" not in model.refuses:
             fields["stream_options"] = {"include_usage": True}
     return post(
-        join_url(model.provider.base_url, "/chat/completions"),
-        fields,
+        address(model, "/chat/completions", stream=request.stream),
+        placed(fields, model, ""),
         JSON_HEADERS,
         model.provider.headers,
         request.extra_headers,
@@ -86,24 +89,11 @@ def fold(head: HttpResponse, model: Model) -> Fold:
     return ChatFold(head, model)
 
 
-def _check_options(request: Request, model: Model) -> None:
-    for name in ("background", "completion_window", "previous_response_id"):
-        if getattr(request, name):
-            raise ConfigError(
-                f"{model.name} has no {name} over Chat Completions: it needs "
-                "use_responses_api=True, where the model has that"
-            )
-    if request.continuation is not None:
-        raise ConfigError(
-            f"{model.name} takes no continuation: Chat Completions breaks no answer off"
-        )
-
-
 def _format(output: OutputFormat) -> dict[str, Any]:
     if output.schema is None:
         return {"type": "json_object"}
-    schema = {"name": output.name, "schema": dict(output.schema), "strict": output.strict}
-    return {"type": "json_schema", "json_schema": schema}
+    held = {"name": output.name, "schema": schema_of(output), "strict": output.strict}
+    return {"type": "json_schema", "json_schema": held}
 
 
 def _sampling(params: SamplingParams, model: Model) -> dict[str, Any]:
