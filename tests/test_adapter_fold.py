@@ -1,6 +1,7 @@
 """No part of a stream is ever passed off as its answer, wherever and however it breaks off.
 
-Every golden file with a `stream` is tried: who adds one has nothing to add here.
+Every golden file with a `stream` is tried: who adds one has nothing to add here, but for a new
+adapter its error event.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ ERRORS = {
     ),
     "gemini": ServerEvent(
         "", '{"error": {"code": 503, "message": "No.", "status": "UNAVAILABLE"}}', bare=True
+    ),
+    "bedrock_converse": ServerEvent(
+        "error", '{"type": "error", "error": {"type": "internalServerException", "message": "No."}}'
+    ),
+    "cohere_chat": ServerEvent(
+        "message-end",
+        '{"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "No."}}',
     ),
 }
 each_stream = pytest.mark.parametrize(
