@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deluge_sync.adapters import ADAPTERS
 from deluge_sync.adapters.sse import EventReader, ServerEvent
@@ -24,6 +26,8 @@ from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, Too
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import TokenLogprob, Usage
 from deluge_sync.values.wire import HttpResponse
+
+from .test_adapter_fuzz import FEW, SEEDS, altered
 
 GEMINI = ADAPTERS["gemini"]
 MODEL = Model("m", Provider("google", "gemini", base_url="https://vendor"))
@@ -330,6 +334,38 @@ def test_an_event_that_cannot_be_read_is_an_error(data, bare):
     fold = GEMINI.fold(HEAD, MODEL)
     with pytest.raises(DecodeError):
         fold.feed(ServerEvent("", data, bare=bare))
+
+
+LOGPROB = {"token": "a", "logProbability": -0.5}
+SEED = json.loads(json.dumps(SEEDS["gemini"]))
+SEED["candidates"][0]["logprobsResult"] = {
+    "chosenCandidates": [LOGPROB],
+    "topCandidates": [{"candidates": [LOGPROB]}],
+}
+
+
+@FEW
+@given(chunks=st.lists(altered(SEED), min_size=1, max_size=3))
+def test_any_altered_chunk_is_read_or_refused(chunks):
+    fold = GEMINI.fold(HEAD, MODEL)
+    try:
+        for body in chunks:
+            fold.feed(ServerEvent("", json.dumps(body)))
+        answer = fold.answer()
+    except CallError:
+        return
+    assert answer.finish_reason
+    turns = (Message.user("?"), answer.content, Message.user("!"))
+    GEMINI.encode(Request(Conversation(turns)), MODEL)
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "-1" + "0" * 400, "NaN", "-Infinity", '"a"'])
+def test_a_logprob_that_is_no_number_is_none_of_the_answers_trouble(value):
+    body = json.dumps(chunk(text("a"), finish="STOP", logprobsResult={"chosenCandidates": [0]}))
+    body = body.replace("[0]", '[{"token": "a", "logProbability": ' + value + "}]")
+    fold = GEMINI.fold(HEAD, MODEL)
+    fold.feed(ServerEvent("", body))
+    assert fold.answer().logprobs == (TokenLogprob("a", 0.0),)
 
 
 def test_ten_thousand_deltas_are_one_text():

@@ -46,6 +46,8 @@ _FILTERED = frozenset(
     }
 )
 _CONTINUED = "CONTINUATION"
+_LONGEST_ODDS = 1e9
+"""Of a logprob; keeps infinity out of everybody's arithmetic."""
 # These have no code of their own on the wire, only INVALID_ARGUMENT and RESOURCE_EXHAUSTED.
 _TOO_LONG = re.compile(r"(?i)token count.*exceeds the maximum number of tokens")
 _OUT_OF_CREDIT = re.compile(r"(?i)prepayment credits are depleted")
@@ -195,8 +197,7 @@ class StreamFold:
     def _deltas(self, parts: list[Part]) -> Iterator[Delta]:
         for part in parts:
             if isinstance(part, ToolCall):
-                arguments = json.dumps(dict(part.arguments), ensure_ascii=False)
-                yield ToolCallDelta(self._calls, arguments, part.id, part.name)
+                yield ToolCallDelta(self._calls, _arguments(part), part.id, part.name)
                 self._calls += 1
             elif isinstance(part, Text) and part.text:
                 yield TextDelta(part.text)
@@ -260,6 +261,13 @@ def _tool_call(call: Any, made_up_id: str, signature: str | None) -> ToolCall:
         as_object(call.get("args") or {}, "a functionCall's args"),
         signature,
     )
+
+
+def _arguments(call: ToolCall) -> str:
+    try:
+        return json.dumps(dict(call.arguments), ensure_ascii=False)
+    except RecursionError:
+        raise MalformedError("a functionCall's args are nested too deeply") from None
 
 
 def _says_something(part: Part) -> bool:
@@ -327,7 +335,8 @@ def _logprob(candidate: Any) -> tuple[str, float]:
     """A token and its logprob; Google leaves out what is zero or empty."""
     value = details(candidate, "logProbability")
     token = text_or_none(details(candidate, "token")) or ""
-    return token, float(value) if type(value) in (int, float) else 0.0
+    is_number = type(value) in (int, float) and -_LONGEST_ODDS < value < _LONGEST_ODDS
+    return token, float(value) if is_number else 0.0
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
