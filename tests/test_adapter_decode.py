@@ -45,17 +45,31 @@ def responses():
     return {"id": "resp_1", "status": "completed", "output": [message]}
 
 
+def converse():
+    message = {"role": "assistant", "content": [{"text": "Hi"}]}
+    return {"output": {"message": message}, "stopReason": "end_turn"}
+
+
+def cohere():
+    message = {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
+    return {"id": "c_1", "finish_reason": "COMPLETE", "message": message}
+
+
 PLAIN = {
     "openai_chat": openai,
     "openai_responses": responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "bedrock_converse": converse,
+    "cohere_chat": cohere,
 }
 IDS = {
     "openai_chat": "chatcmpl-1",
     "openai_responses": "resp_1",
     "anthropic": "msg_1",
     "gemini": "r1",
+    "bedrock_converse": None,
+    "cohere_chat": "c_1",
 }
 
 

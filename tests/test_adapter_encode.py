@@ -48,6 +48,16 @@ MODELS = {
         thinking="level",
         efforts=("minimal", "low", "high"),
     ),
+    "bedrock_converse": Model(
+        "nova-x",
+        Provider("bedrock", adapter="bedrock_converse", base_url="https://bedrock"),
+        thinking="level",
+        efforts=("none", "low", "high"),
+    ),
+    "cohere_chat": Model(
+        "command-x",
+        Provider("cohere", adapter="cohere_chat", base_url="https://api.cohere.com"),
+    ),
 }
 
 HELLO = Conversation().system("Be brief.").user("Hello")
@@ -328,7 +338,7 @@ def test_what_json_cannot_hold_is_a_prompt_error(adapter, value):
         encoded(adapter, Request(HELLO, extra_body={"x": value}), {})
 
 
-@pytest.mark.parametrize("adapter", ["anthropic", "gemini"])
+@pytest.mark.parametrize("adapter", ["anthropic", "gemini", "bedrock_converse"])
 def test_a_lone_system_prompt_is_a_prompt_error_where_the_vendor_refuses_it(adapter):
     with pytest.raises(PromptError, match="beside the system prompt"):
         encoded(adapter, Request(Conversation().system("Be brief.")), {})
@@ -350,6 +360,10 @@ def test_a_result_in_a_users_message_goes_before_its_text():
     assert [turn["role"] for turn in openai] == ["tool", "user"]
     anthropic = json.loads(encoded("anthropic", request, {}).body)["messages"][-1]["content"]
     assert [block["type"] for block in anthropic] == ["tool_result", "text"]
+    bedrock = json.loads(encoded("bedrock_converse", request, {}).body)["messages"][-1]["content"]
+    assert [list(block) for block in bedrock] == [["toolResult"], ["text"]]
+    cohere = json.loads(encoded("cohere_chat", request, {}).body)["messages"][-2:]
+    assert [turn["role"] for turn in cohere] == ["tool", "user"]
 
 
 def write_golden():

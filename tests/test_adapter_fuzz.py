@@ -21,6 +21,33 @@ FEW = settings(max_examples=100, deadline=None)
 adapters = pytest.mark.parametrize("adapter", list(ADAPTERS))
 
 SEEDS = {
+    "bedrock_converse": {
+        "output": {
+            "message": {
+                "content": [
+                    {"text": "a"},
+                    {"toolUse": {"toolUseId": "1", "name": "f", "input": {}}},
+                    {"reasoningContent": {"reasoningText": {"text": "a", "signature": "s"}}},
+                    {"reasoningContent": {"redactedContent": "cw=="}},
+                ]
+            }
+        },
+        "stopReason": "guardrail_intervened",
+        "usage": {"inputTokens": 1, "cacheDetails": [{"ttl": "1h", "inputTokens": 1}]},
+        "serviceTier": {"type": "flex"},
+        "message": "m",
+    },
+    "cohere_chat": {
+        "id": "1",
+        "finish_reason": "COMPLETE",
+        "message": {
+            "content": [{"type": "thinking", "thinking": "a"}, {"type": "text", "text": "a"}],
+            "tool_plan": "p",
+            "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        "usage": {"billed_units": {"input_tokens": 1.0}, "tokens": {}, "cached_tokens": 1},
+        "logprobs": [{"text": "a", "token_ids": [1], "logprobs": [-1]}],
+    },
     "openai_chat": {
         "id": "1",
         "choices": [

@@ -5,7 +5,6 @@ Written from botocore 1.44's model of `bedrock-runtime` (2023-09-30).
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..values.request import OutputFormat, PromptCache, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .address import address
-from .body import JSON_HEADERS, details, misplaced, post
+from .body import JSON_HEADERS, details, dump, misplaced, post
 from .converse_answers import ConverseFold, read
 from .converse_media import wire_media
 from .failures import Fault, read_answer, request_id, sentence, words
@@ -204,7 +203,7 @@ def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
             f"{model.name} takes no output_schema (its entry's `supports` lacks 'json_schema'): "
             "ask for JSON in the prompt, or use another model"
         )
-    schema = json.dumps(output.schema, separators=(",", ":"), ensure_ascii=False)
+    schema = dump(output.schema).decode()
     return {
         "type": "json_schema",
         "structure": {"jsonSchema": {"schema": schema, "name": output.name}},
@@ -243,6 +242,8 @@ def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
             turns.append({"role": role, "content": blocks})
     if not turns:
         raise PromptError("Bedrock needs a message with text beside the system prompt")
+    for turn in turns:  # tool results must come first
+        turn["content"].sort(key=lambda block: "toolResult" not in block)
     return turns
 
 
