@@ -317,6 +317,7 @@ PROVIDER_FIELDS: dict[str, Check] = {
     "headers": _headers,
     "allow_http": _flag,
     "launch": _word(("", "sandbox", "local")),
+    "file_store": _flag,
     "requests_per_minute": _or_null(_count),
     "tokens_per_minute": _or_null(_count),
     "model_defaults": _fields(_DEFAULTS),

@@ -182,6 +182,7 @@ class Provider:
     "google" (Google's application default credentials). `headers` are sent with every request.
     Plain HTTP is for loopback addresses unless `allow_http`. `launch` names the server that this
     library starts itself and that then gives the base URL ("sandbox", "local"); "" for none.
+    `file_store` says whether files can be uploaded there, and named in prompts by their ids.
     """
 
     name: str
@@ -200,6 +201,7 @@ class Provider:
     base_urls: Mapping[str, str] = field(default_factory=dict)
     allow_http: bool = False
     launch: str = ""
+    file_store: bool = False
 
 
 @dataclass(frozen=True)

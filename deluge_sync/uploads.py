@@ -1,0 +1,280 @@
+"""Files in the providers' stores: each is uploaded once, and its id is remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Generator
+from typing import Callable, TypeVar
+
+from .adapters.uploads import Flow, Stored, look, upload
+from .call import FIRST_POLL, SLOWEST_POLL, Route
+from .engine.cancellation import Cancellation
+from .engine.clock import Clock, monotonic
+from .engine.flights import Flights
+from .engine.lane import Lane, Reservation
+from .engine.retry import Attempts, drained
+from .notices import warn_once
+from .stores.base import Store
+from .values.errors import (
+    DeadlineExceededError,
+    NotFoundError,
+    ThrottledError,
+    TransientError,
+)
+from .values.media import Media
+from .values.wire import HttpRequest, HttpResponse
+
+KEY_VERSION = "deluge-sync file 1"
+RECORD_VERSION = 1
+
+USEFUL_FOR = 900.0
+"""Seconds a remembered file must still be kept by its vendor: as long as a call may take."""
+
+MOST_KNOWN = 10_000
+"""Files remembered in memory; the oldest are forgotten."""
+
+Result = TypeVar("Result")
+
+
+class Uploads:
+    """Puts files into the stores of providers, and remembers them by their content.
+
+    The same data for the same owner at the same server is uploaded once: by all threads (`flights`
+    may be shared by several of these), and with a `store` by all processes that share it, one after
+    the other, for as long as the vendor keeps the file. What the store remembers is looked up at
+    the vendor before this process first relies on it. What the store raises costs a warning.
+    """
+
+    def __init__(
+        self,
+        flights: Flights[Stored],
+        store: Store | None = None,
+        *,
+        clock: Clock = monotonic,
+        wall_clock: Clock = time.time,
+    ) -> None:
+        self._flights = flights
+        self._store = store
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._known: dict[str, Stored] = {}
+
+    def upload(
+        self, part: Media, route: Route, *, deadline: float, cancellation: Cancellation
+    ) -> Media:
+        """`part` with the id of its file in the provider's store in place of its data.
+
+        Its requests draw on the route's lanes and are retried by its policy. Raises what a call
+        would; `ConfigError` for a provider without a store, `PromptError` for a part without data.
+        """
+        key = _key(part, route)
+        stored = self._remembered(key)
+        if stored is None:
+            errand = _Errand(route, deadline, cancellation, self._clock)
+            stored, _ = self._flights.fetch(
+                key,
+                lambda: self._found(key, errand) or self._uploaded(key, part, errand),
+                deadline=deadline,
+                cancellation=cancellation,
+            )
+        return dataclasses.replace(part, data=b"", file_id=stored.file_id)
+
+    def _remembered(self, key: str) -> Stored | None:
+        stored = self._known.get(key)
+        return stored if stored is not None and self._is_useful(stored) else None
+
+    def _is_useful(self, stored: Stored) -> bool:
+        left = stored.expires_at
+        return left is None or left - self._wall_clock() > USEFUL_FOR
+
+    def _found(self, key: str, errand: _Errand) -> Stored | None:
+        """The file, where another thread or process has put it there."""
+        stored = self._remembered(key)
+        if stored is not None:
+            return stored
+        stored = self._kept(key)
+        if stored is None or not self._is_useful(stored):
+            return None
+        seen = errand.look(stored.file_id)
+        if seen is None or not self._is_useful(seen):
+            return None
+        return self._remember(key, seen)
+
+    def _uploaded(self, key: str, part: Media, errand: _Errand) -> Stored:
+        stored = self._remember(key, errand.upload(part))
+        self._keep(key, stored)
+        return stored
+
+    def _remember(self, key: str, stored: Stored) -> Stored:
+        while len(self._known) >= MOST_KNOWN:
+            self._known.pop(next(iter(self._known), ""), None)
+        self._known[key] = stored
+        return stored
+
+    def _kept(self, key: str) -> Stored | None:
+        if self._store is None:
+            return None
+        try:
+            record = self._store.get(key)
+        except Exception as error:  # a store may be the user's own
+            _warn(error)
+            return None
+        return None if record is None else _stored(record)
+
+    def _keep(self, key: str, stored: Stored) -> None:
+        if self._store is None:
+            return
+        record = {
+            "version": RECORD_VERSION,
+            "file_id": stored.file_id,
+            "expires_at": stored.expires_at,
+        }
+        try:
+            self._store.put(key, json.dumps(record).encode(), tags=("files",))
+        except Exception as error:
+            _warn(error)
+
+
+class _Errand:
+    """What one upload sends: each request within the route's limits, failures tried again."""
+
+    def __init__(
+        self, route: Route, deadline: float, cancellation: Cancellation, clock: Clock
+    ) -> None:
+        self._route = route
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._clock = clock
+
+    def upload(self, part: Media) -> Stored:
+        """Upload, and wait until the vendor is done with the file."""
+        stored = self._tried(lambda: upload(part, self._route.model))
+        return stored if stored.ready else self._ready(stored)
+
+    def look(self, file_id: str) -> Stored | None:
+        """The file as the vendor has it, once it is done with it; None where it has none."""
+        stored = self._seen(file_id)
+        return stored if stored is None or stored.ready else self._ready(stored)
+
+    def _seen(self, file_id: str) -> Stored | None:
+        return self._tried(lambda: look(file_id, self._route.model))
+
+    def _ready(self, stored: Stored) -> Stored:
+        pause = FIRST_POLL
+        while not stored.ready:
+            left = self._deadline - self._clock()
+            if left <= 0:
+                raise DeadlineExceededError("the time was up while the vendor processed a file")
+            self._cancellation.sleep(min(pause, left))
+            pause = min(pause * 1.5, SLOWEST_POLL)
+            seen = self._seen(stored.file_id)
+            if seen is None:
+                raise NotFoundError("the vendor lost a file while it was processing it")
+            stored = seen
+        return stored
+
+    def _tried(self, flow: Callable[[], Flow[Result]]) -> Result:
+        """What a flow gives; where it fails in a way that may pass, it is begun anew."""
+        attempts = Attempts(
+            self._route.policy,
+            deadline=self._deadline,
+            cancellation=self._cancellation,
+            may_retry=self._route.lanes[-1].may_retry,
+            clock=self._clock,
+        )
+        return drained(attempts.run(lambda: self._run(flow())))
+
+    def _run(self, flow: Flow[Result]) -> Generator[None, None, Result]:
+        yield from ()  # a generator without steps, as `Attempts` takes it
+        try:
+            request = next(flow)
+            while True:
+                request = self._step(flow, request)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def _step(self, flow: Flow[Result], request: HttpRequest) -> HttpRequest:
+        """Send `request`; gives the next one, or the end of the flow (`StopIteration`)."""
+        reservations = self._reserve()
+        answered = succeeded = False
+        try:
+            response = self._send(request)
+            answered, succeeded = True, response.status < 300
+            return flow.send(response)
+        except ThrottledError as error:
+            lane, reservation = reservations[-1]
+            lane.throttled(reservation, error.retry_after)
+            raise
+        finally:
+            for lane, reservation in reservations:
+                lane.settle(reservation, answered=answered, succeeded=succeeded)
+
+    def _reserve(self) -> list[tuple[Lane, Reservation]]:
+        taken: list[tuple[Lane, Reservation]] = []
+        try:
+            for lane in self._route.lanes:
+                reservation = lane.reserve(
+                    {"requests": 1.0}, deadline=self._deadline, cancellation=self._cancellation
+                )
+                taken.append((lane, reservation))
+        except BaseException:
+            for lane, reservation in taken:
+                lane.cancel(reservation)
+            raise
+        return taken
+
+    def _send(self, request: HttpRequest) -> HttpResponse:
+        route, cancellation = self._route, self._cancellation
+        limit = self._clock() + route.request_timeout
+        deadline = min(limit, self._deadline)
+        credentials = route.credentials
+        if route.signer is not None:
+            credentials = route.signer.credentials(
+                request, deadline=deadline, cancellation=cancellation
+            )
+        try:
+            return route.transport.send(
+                request, credentials=credentials, deadline=deadline, cancellation=cancellation
+            )
+        except DeadlineExceededError as error:
+            if limit < self._deadline:
+                raise TransientError(
+                    f"a file was not uploaded within request_timeout={route.request_timeout:g} s "
+                    f"({error.message})"
+                ) from error
+            raise
+
+
+def _key(part: Media, route: Route) -> str:
+    """What makes two uploads the same, as a key of a kind of its own: whose they are, where they
+    go, what they hold and what kind of file that is said to be.
+    """
+    keys = route.keys
+    digest = hashlib.sha256()
+    content = hashlib.sha256(part.data).hexdigest()
+    provider = route.model.provider.name
+    for text in (KEY_VERSION, keys.owner, provider, keys.server, part.media_type, content):
+        piece = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(piece))  # so that no two lists of texts read the same
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _stored(record: bytes) -> Stored | None:
+    try:
+        value = json.loads(record)
+        file_id, expires_at = value["file_id"], value["expires_at"]
+        if value["version"] == RECORD_VERSION and isinstance(file_id, str):
+            return Stored(file_id, None if expires_at is None else float(expires_at))
+    except (ValueError, TypeError, LookupError):
+        pass
+    warn_once("the cache holds a record of an uploaded file that cannot be read")
+    return None
+
+
+def _warn(error: Exception) -> None:
+    warn_once(f"uploaded files are not remembered: {error or type(error).__name__}")
