@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deluge_sync.adapters import openai_responses as adapter
 from deluge_sync.adapters.sse import EventReader, ServerEvent
@@ -19,6 +21,7 @@ from deluge_sync.values.errors import (
     AuthError,
     BadRequestError,
     CallCancelledError,
+    CallError,
     ConfigError,
     ConnectionFailedError,
     DecodeError,
@@ -39,6 +42,7 @@ from deluge_sync.values.response import TokenLogprob, Usage
 from deluge_sync.values.wire import HttpResponse
 
 from .golden_features import FEATURES, HELLO, PNG, SCHEMA, TALK
+from .test_adapter_fuzz import FEW, altered
 
 GOLDEN = Path(__file__).parent / "golden" / "openai_responses"
 PROVIDER = Provider("openai", "openai_responses", base_url="https://vendor/v1")
@@ -493,6 +497,21 @@ class TestFold:
         assert joined == answer.content.tool_calls
         assert deltas[-1] == UsageDelta(answer.usage)
 
+    @FEW
+    @given(data=st.data(), feature=st.sampled_from(STREAMS))
+    def test_any_altered_event_is_read_or_refused(self, data, feature):
+        golden = json.loads((GOLDEN / f"{feature}.json").read_text("utf-8"))["stream"]
+        at = data.draw(st.integers(0, len(golden) - 1))
+        golden[at] = [golden[at][0], data.draw(altered(golden[at][1]))]
+        try:
+            fold, deltas = fed([ServerEvent(name, json.dumps(body)) for name, body in golden])
+            answer = fold.answer()
+        except CallError:
+            return
+        for delta in deltas:
+            json.dumps(delta, allow_nan=False).encode()
+        sent(Request(HELLO.add(answer.content)))
+
     def test_unknown_events_and_a_closing_done_are_passed_over(self):
         known = golden_events("stream")
         new = {"type": "response.something.new", "sequence_number": 99, "delta": 3}
@@ -605,6 +624,15 @@ class TestAgainstTheSandbox:
             assert ask(sandbox, talk).content.text == "Done"
             with pytest.raises(BadRequestError, match="No tool call found"):
                 ask(sandbox, HELLO.add(Message("tool", (ToolResult("c9", "ok"),))))
+
+    def test_a_tool_turn_the_vendor_keeps_is_completed_by_its_result_alone(self):
+        with Sandbox(answer=[Reply(tool_calls=[("f", {})]), "Wait", "Done"]) as sandbox:
+            answer = ask(sandbox, HELLO, extra_body={"store": True})
+            result = Message("tool", (ToolResult(answer.content.tool_calls[0].id, "ok"),))
+            before = answer.response_id
+            before = ask(sandbox, HELLO, previous_response_id=before).response_id
+            last = ask(sandbox, Conversation((result,)), previous_response_id=before)
+        assert last.content.text == "Done"
 
     def test_a_run_in_the_background_is_polled_to_its_end(self):
         request = Request(HELLO, SamplingParams(reasoning_effort="high"), background=True)

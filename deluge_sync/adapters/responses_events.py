@@ -45,7 +45,7 @@ class ResponsesFold:
             return []
         try:
             data = as_object(load(event.data), "an event")
-            return self._take(data, data.get("type") or event.name)
+            return self._take(data, as_text(data.get("type") or event.name, "an event's type"))
         except MalformedError as error:
             raise unreadable(self._head, self._model, error) from None
 
@@ -55,7 +55,7 @@ class ResponsesFold:
             raise cut_off(self._head, self._model)
         return self._answer
 
-    def _take(self, data: dict[str, Any], kind: Any) -> list[Delta]:
+    def _take(self, data: dict[str, Any], kind: str) -> list[Delta]:
         number = data.get("sequence_number")
         if type(number) is int:
             self.sequence_number = number
@@ -116,7 +116,7 @@ def _input_done(data: dict[str, Any]) -> list[Delta]:
     return [ToolCallDelta(count(data.get("output_index")), '"}')]
 
 
-_DELTAS: Mapping[Any, Callable[[dict[str, Any]], list[Delta]]] = {
+_DELTAS: Mapping[str, Callable[[dict[str, Any]], list[Delta]]] = {
     "response.output_text.delta": _text,
     "response.reasoning_summary_part.added": _summary_part,
     "response.reasoning_summary_text.delta": _thought,

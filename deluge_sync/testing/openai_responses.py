@@ -89,7 +89,7 @@ class OpenAIResponses(OpenAIChat):
         check_body(body, counting=route.operation == "count", strict=strict)
         given = read_input(body, strict)
         before = self._before(body.get("previous_response_id"))
-        check_calls(given, _called(before))
+        check_calls(given, self._called(before))
         _check_reasoning(given)
         _check_background(body)
         turns = (*_turns(before), *given.turns)
@@ -164,6 +164,15 @@ class OpenAIResponses(OpenAIChat):
             )
         return self._runs[identity]
 
+    def _called(self, run: Run | None) -> frozenset[str]:
+        """The call ids of the tools that `run` and what is kept from before it asked for."""
+        called: set[str] = set()
+        while run is not None:
+            output = response(run.question, run.finished, run.serial, run.began)["output"]
+            called |= {item["call_id"] for item in output if item["type"] == "function_call"}
+            run = self._runs.get(run.question.body.get("previous_response_id") or "")
+        return frozenset(called)
+
     def _status(self, run: Run, now: float) -> str:
         """One of the vendor's words, or "done" at the end, whichever that is."""
         if run.cancelled:
@@ -217,14 +226,6 @@ def _without_logprobs(part: Body) -> Body:
 
 def _event(body: Body) -> bytes:
     return event(body, body["type"])
-
-
-def _called(run: Run | None) -> frozenset[str]:
-    """The call ids of the tools that `run` and what came before it asked for."""
-    if run is None:
-        return frozenset()
-    output = response(run.question, run.finished, run.serial, run.began)["output"]
-    return frozenset(item["call_id"] for item in output if item["type"] == "function_call")
 
 
 def _turns(run: Run | None) -> tuple[tuple[str, str], ...]:
