@@ -47,11 +47,14 @@ if TYPE_CHECKING:
         TransientError,
         UnknownModelError,
     )
+    from .values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
+    from .values.media import Audio, File, Image
     from .values.params import SamplingParams
     from .values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
-    from .values.response import Response, Usage
+    from .values.response import Response, TokenLogprob, Usage
 
 __all__ = [
+    "Audio",
     "AuthError",
     "BadRequestError",
     "BudgetExceeded",
@@ -67,7 +70,9 @@ __all__ = [
     "DelugeWarning",
     "DiskStore",
     "Estimate",
+    "File",
     "ForkedError",
+    "Image",
     "Journal",
     "JournalError",
     "MemoryStore",
@@ -85,14 +90,19 @@ __all__ = [
     "SamplingParams",
     "Store",
     "Text",
+    "TextDelta",
     "Thinking",
+    "ThinkingDelta",
     "ThrottledError",
+    "TokenLogprob",
     "TooLongError",
     "ToolCall",
+    "ToolCallDelta",
     "ToolResult",
     "TransientError",
     "UnknownModelError",
     "Usage",
+    "UsageDelta",
     "__version__",
 ]
 
@@ -106,7 +116,11 @@ _HOME = {
     "SamplingParams": ".values.params",
     "Store": ".stores.base",
 }
-_HOME.update(dict.fromkeys(("Response", "Usage"), ".values.response"))
+_HOME.update(dict.fromkeys(("Response", "TokenLogprob", "Usage"), ".values.response"))
+_HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))
+_HOME.update(
+    dict.fromkeys(("TextDelta", "ThinkingDelta", "ToolCallDelta", "UsageDelta"), ".values.deltas")
+)
 _HOME.update(
     dict.fromkeys(
         ("Conversation", "Message", "Text", "Thinking", "ToolCall", "ToolResult"), ".values.prompt"

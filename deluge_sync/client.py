@@ -27,6 +27,7 @@ from .routes import check_priced, resolve_models
 from .run import LOOKUPS, Run
 from .settings import Settings, check_cost, check_seconds, checked_settings
 from .stats import Report, Tally
+from .values import media
 from .values.deltas import DELTAS, Delta, TextDelta
 from .values.errors import (
     CallCancelledError,
@@ -35,12 +36,16 @@ from .values.errors import (
     DelugeError,
     PromptError,
 )
+from .values.media import Media, Source
 from .values.model import Model
 from .values.prompt import Conversation, Message
 from .values.response import Response
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+LONGEST_UPLOAD = 900.0
 
 
 class SupportsWrite(Protocol):
@@ -259,6 +264,28 @@ class Client:
         deadline = self._deadline(timeout)
         plan = self._plan(asked, False, "", deadline=deadline, resume=response_id)
         return self._completed(plan, None)
+
+    def upload_file(
+        self,
+        source: Source,
+        *,
+        media_type: str = "",
+        name: str = "",
+        timeout: float | None = None,
+    ) -> Media:
+        """Put a file into the provider's file store; gives the part of a message that names it.
+
+        `source` is a `pathlib.Path`, bytes or a data URL. The same file is uploaded once; with a
+        `cache`, once for all processes that share it. For a client of one provider.
+        """
+        part = media.part(source, media_type=media_type, name=name)
+        workers = self._workers()
+        seconds = self._seconds(timeout)
+        return workers.routes.upload(
+            part,
+            deadline=monotonic() + (LONGEST_UPLOAD if seconds is None else seconds),
+            cancellation=workers.cancellation,
+        )
 
     # Many calls
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -105,11 +106,20 @@ class CallOptions:
         return lambda text: parsed(text, schema)
 
     def _schema(self) -> OutputSchema | None:
-        return None if self.output_schema is None else output_schema(self.output_schema)
+        source = self.output_schema
+        if isinstance(source, type):
+            return _schema_of_class(source)
+        return None if source is None else output_schema(source)
 
 
 CALL_OPTIONS = frozenset(field.name for field in dataclasses.fields(CallOptions))
 NO_OPTIONS = CallOptions()
+
+
+@functools.lru_cache(maxsize=256)
+def _schema_of_class(source: type) -> OutputSchema:
+    """Kept, as each call asks for it, and making it costs more than a call does."""
+    return output_schema(source)
 
 
 def adapter_of(model: Model, responses_api: bool | None) -> str:

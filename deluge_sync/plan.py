@@ -8,11 +8,15 @@ from typing import Any
 
 from .call import Call, Options
 from .engine.cancellation import Cancellation
+from .engine.clock import monotonic
 from .options import CallOptions
 from .routes import Routes
 from .values.params import SamplingParams
 from .values.prompt import Conversation
 from .values.request import Request
+
+LONGEST_FETCH = 60.0
+"""Seconds for all the files of one prompt that are to be fetched here."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,11 @@ class Plan:
         """A call, ready to run: everything that can be wrong with it is found here."""
         route = self.routes.draw(responses_api=self.asked.responses_api)
         resumed = self.options.resume is not None
+        conversation = Conversation() if resumed else Conversation.of(prompt)
+        if type(prompt) is not str and conversation.has_files_to_fetch:
+            conversation = self._fetched(conversation, cancellation)
         request = Request(
-            Conversation() if resumed else Conversation.of(prompt),
+            conversation,
             self.routes.accepted(self.params, route, strict=self.asked.strict),
             **self.fields,
         )
@@ -43,5 +50,16 @@ class Plan:
             prompt=prompt,
             index=index,
             options=self.options,
+            cancellation=cancellation,
+        )
+
+    def _fetched(self, conversation: Conversation, cancellation: Cancellation) -> Conversation:
+        # Imported when first needed: it brings urllib3 with it.
+        from .fetching import fetch_all
+
+        deadline = monotonic() + LONGEST_FETCH
+        return fetch_all(
+            conversation,
+            deadline=min(deadline, self.options.deadline or deadline),
             cancellation=cancellation,
         )

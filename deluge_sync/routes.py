@@ -13,6 +13,7 @@ from .adapters import ADAPTERS
 from .cache import Answers, KeySpace, owner_of
 from .call import Call, Route
 from .catalog import Catalog, api_key_for, located, retirement_notice
+from .engine.cancellation import Cancellation
 from .engine.lane import Lane
 from .engine.retry import RetryPolicy
 from .engine.runtime import Runtime
@@ -21,7 +22,10 @@ from .notices import warn_once
 from .options import adapter_of
 from .outlay import unpriced
 from .settings import Settings
+from .signing import signer_of
+from .uploads import Uploads
 from .values.errors import ConfigError, MissingKeyError
+from .values.media import Media
 from .values.model import Model
 from .values.params import SamplingParams
 from .values.response import Answer
@@ -72,6 +76,7 @@ class Routes:
         self._latest = (None, SamplingParams(), SamplingParams())
         self._named = _named_limits(settings, models)
         self.answers = _answers(settings, runtime)
+        self._uploads = Uploads(runtime.flights("uploads"), settings.cache)
         self.own_limits = Lane(
             "this client's own limits",
             self._named,
@@ -128,6 +133,12 @@ class Routes:
             return None
         return self.answers.find([call.key]).get(call.key)
 
+    def upload(self, part: Media, *, deadline: float, cancellation: Cancellation) -> Media:
+        """`part` with the id it has in the file store of this client's provider."""
+        return self._uploads.upload(
+            part, self.to(self._models[0]), deadline=deadline, cancellation=cancellation
+        )
+
     def check(self) -> None:
         """Raise what is wrong with any of the models (a missing key) before anything is sent."""
         for model in self._models:
@@ -144,6 +155,12 @@ class Routes:
     def _make(self, model: Model, adapter: str) -> Route:
         model = _reachable(model)
         secret = self._secret(model)
+        signer = signer_of(model.provider) if secret is None else None
+        if signer is not None and self.answers is not None and self._settings.cache_owner is None:
+            raise ConfigError(
+                f"a cache for {model.name} needs cache_owner: whose answers they are cannot be "
+                "told from credentials that change"
+            )
         return Route(
             model=model,
             adapter=ADAPTERS[adapter],
@@ -158,14 +175,15 @@ class Routes:
                 server=model.provider.launch or model.provider.base_url,
             ),
             answers=self.answers,
+            signer=signer,
         )
 
     def _secret(self, model: Model) -> Secret | None:
-        """The key; with the user's own session there may be none: that one may authenticate."""
+        """The key; there may be none where the user's own session or a signer authorizes."""
         try:
             return self._settings.api_key or api_key_for(model.provider)
         except MissingKeyError:
-            if self._settings.session is None:
+            if self._settings.session is None and model.provider.auth == "key":
                 raise
             return None
 

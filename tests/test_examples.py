@@ -77,6 +77,44 @@ print(good.status_code, good.json()["answer"], bad.status_code)
     assert done.stdout == "200 In one sentence, explain tides. 503\n", done.stderr
 
 
+STREAMED = "['In one sentence, explain tides.'] True cut\n"
+
+
+def test_the_django_view_passes_a_stream_on(sandbox: Sandbox) -> None:
+    pytest.importorskip("django")
+    script = """
+import sys
+sys.path.insert(0, "examples")
+import django_stream
+from django.test import Client
+site = Client()
+good = list(site.get("/?topic=tides").streaming_content)
+bad = b"".join(site.get("/?topic=fail").streaming_content).decode()
+print([b"".join(good).decode()], len(good) > 3, "cut" if "broke off: connection" in bad else bad)
+"""
+    sandbox.script([Fault("stream_cut", after=4, match="fail")])
+    done = run(sys.executable, "-c", script, MODEL="gpt-4.1-mini", OPENAI_API_KEY="k",
+               OPENAI_BASE_URL=sandbox.base_url)  # fmt: skip
+    assert done.stdout == STREAMED, done.stderr
+
+
+def test_the_flask_view_passes_a_stream_on(sandbox: Sandbox) -> None:
+    pytest.importorskip("flask")
+    script = """
+import sys
+sys.path.insert(0, "examples")
+import flask_stream
+site = flask_stream.app.test_client()
+good = list(site.get("/?topic=tides").response)
+bad = site.get("/?topic=fail").get_data(as_text=True)
+print([b"".join(good).decode()], len(good) > 3, "cut" if "broke off: connection" in bad else bad)
+"""
+    sandbox.script([Fault("stream_cut", after=4, match="fail")])
+    done = run(sys.executable, "-c", script, MODEL="gpt-4.1-mini", OPENAI_API_KEY="k",
+               OPENAI_BASE_URL=sandbox.base_url)  # fmt: skip
+    assert done.stdout == STREAMED, done.stderr
+
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -125,6 +125,17 @@ def file(source: Source, *, media_type: str = "", name: str = "", fetch: bool = 
     return File(data, url, media_type=kind, name=name, fetch=fetch and bool(url))
 
 
+def part(source: Source, *, media_type: str = "", name: str = "") -> Media:
+    """A picture, sound or document, by what the source holds. A URL is a document's."""
+    made = file(source, media_type=media_type, name=name)
+    kind = made.media_type.partition("/")[0]
+    if made.data and kind == "image":
+        return Image(made.data, media_type=made.media_type)
+    if made.data and kind == "audio":
+        return Audio(made.data, media_type=made.media_type)
+    return made
+
+
 def media_type_of(data: bytes, name: str = "") -> str:
     """What `data` is by its first bytes, else by the ending of its name; "" where unknown."""
     for magic, kind in _MAGIC:

@@ -220,6 +220,15 @@ class Conversation:
             texts.append(message.text or "")
         return "\n\n".join(texts) if texts else None
 
+    @property
+    def has_files_to_fetch(self) -> bool:
+        """Whether a part of it is to be fetched by the client (`fetch=True`)."""
+        return any(
+            isinstance(part, (Image, Audio, File)) and part.fetch
+            for message in self.messages
+            for part in message.parts
+        )
+
     def __len__(self) -> int:
         return len(self.messages)
 

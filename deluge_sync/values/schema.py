@@ -80,8 +80,11 @@ def output_schema(source: Any) -> OutputSchema:
         raise ConfigError(
             f"output_schema: give the class {type(source).__name__} itself, not an instance of it"
         )
-    schema = schema_of(source)
-    return OutputSchema(schema, _name(_title(source)), source, schema_of(source, lenient=True))
+    try:
+        schema, accepted = schema_of(source), schema_of(source, lenient=True)
+    except ConfigError as error:
+        raise ConfigError(f"output_schema: {error.message}") from None
+    return OutputSchema(schema, _name(_title(source)), source, accepted)
 
 
 def parsed(text: str, schema: Optional[OutputSchema]) -> Any:
