@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deluge_sync.adapters import openai_chat
 from deluge_sync.adapters.base import Fold
@@ -13,6 +15,7 @@ from deluge_sync.adapters.sse import EventReader, ServerEvent
 from deluge_sync.values.deltas import Delta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 from deluge_sync.values.errors import (
     AuthError,
+    CallError,
     ConnectionFailedError,
     DecodeError,
     RefusalError,
@@ -20,10 +23,12 @@ from deluge_sync.values.errors import (
     TooLongError,
     TransientError,
 )
-from deluge_sync.values.prompt import Text, Thinking, ToolCall
+from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall
+from deluge_sync.values.request import Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
 
+from .test_adapter_fuzz import FEW, altered
 from .test_golden import model_of
 
 MODEL = model_of("openai_chat")
@@ -203,11 +208,14 @@ def test_logprobs_are_put_together():
     ]
 
 
-def test_logprobs_that_are_none_do_no_harm():
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "NaN", "-Infinity", "true", '"a"', "null"])
+def test_logprobs_that_are_none_do_no_harm(value):
     one = chunk("stop", content="Hello.")
-    one["choices"][0]["logprobs"] = {"content": 1}
-    fold, _ = folded(one)
+    one["choices"][0]["logprobs"] = {"content": [{"token": "Hello.", "logprob": 0.125}]}
+    fold, _ = folded(json.dumps(one).replace("0.125", value))
     assert (fold.answer().content.text, fold.answer().logprobs) == ("Hello.", None)
+    one["choices"][0]["logprobs"] = {"content": 1}
+    assert folded(one)[0].answer().logprobs is None
 
 
 def test_a_host_that_does_not_stream_is_read_all_the_same():
@@ -287,3 +295,44 @@ def test_arguments_that_are_cut_are_a_decode_error():
 def test_asking_for_the_answer_twice_gives_the_same():
     fold, _ = folded(chunk(content=[{"type": "text", "text": "A"}]), chunk("stop", content="B"))
     assert fold.answer() == fold.answer()
+
+
+SEED = {
+    "id": "1",
+    "service_tier": "default",
+    "choices": [
+        {
+            "index": 0,
+            "delta": {
+                "content": "a",
+                "reasoning_content": "hm",
+                "refusal": "",
+                "tool_calls": [
+                    {"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}},
+                    {"index": 1, "function": {"name": "g", "arguments": ""}},
+                ],
+            },
+            "logprobs": {
+                "content": [{"token": "a", "logprob": -1, "top_logprobs": [{"token": "a"}]}]
+            },
+            "finish_reason": "stop",
+            "usage": {"prompt_tokens": 1},
+        }
+    ],
+    "usage": {"prompt_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 1}},
+    "error": {"message": "m", "code": 429, "metadata": {"flagged_input": ""}},
+}
+CHUNKS = {"choices": [{"delta": {"content": [{"type": "thinking", "thinking": [{"text": "a"}]}]}}]}
+
+
+@FEW
+@given(st.lists(altered(SEED) | altered(CHUNKS), min_size=1, max_size=3), st.booleans())
+def test_any_altered_chunk_is_read_or_refused(chunks, done):
+    try:
+        fold, _ = folded(*chunks, *([DONE] if done else []))
+        answer = fold.answer()
+    except CallError:
+        return
+    assert answer.finish_reason
+    turns = (Message.user("?"), answer.content, Message.user("!"))
+    openai_chat.encode(Request(Conversation(turns)), MODEL)

@@ -35,6 +35,8 @@ _FINISH = {
     "tool_calls": "tool_calls",
     "content_filter": "content_filter",
 }
+_HUGE = 1e300
+"""What no logprob is: beyond are infinities, and whole numbers that are no float."""
 
 
 def read_completion(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
@@ -168,20 +170,24 @@ def _cache_read(usage: Mapping[str, Any], prompt: Any) -> int:
 def _logprobs(value: Any) -> tuple[TokenLogprob, ...] | None:
     """Those of the text. What is not one is left out: an answer is not thrown away for it."""
     tokens = details(value, "content")
-    if type(tokens) is not list or not tokens:
+    if type(tokens) is not list:
         return None
-    return tuple(
+    read = tuple(
         TokenLogprob(*pair, _top(details(token, "top_logprobs")))
         for token in tokens
         for pair in _pair(token)
     )
+    return read or None
 
 
 def _top(tokens: Any) -> tuple[tuple[str, float], ...]:
-    return tuple(pair for token in tokens or () for pair in _pair(token))
+    if type(tokens) is not list:
+        return ()
+    return tuple(pair for token in tokens for pair in _pair(token))
 
 
 def _pair(token: Any) -> list[tuple[str, float]]:
     text, logprob = details(token, "token"), details(token, "logprob")
-    good = type(text) is str and type(logprob) in (int, float)
-    return [(text, float(logprob))] if good else []
+    if type(text) is str and type(logprob) in (int, float) and -_HUGE < logprob < _HUGE:
+        return [(text, float(logprob))]
+    return []
