@@ -186,11 +186,33 @@ def test_every_form_holds_the_file_as_it_is(data, name):
         (File(b"{}", media_type="application/ld+json"), "file.json"),
         (PNG, "file.png"),
         (Image(b"\xff\xd8\xff", media_type="image/jpeg"), "file.jpg"),
-        (Audio(b"ID3", media_type="audio/mp3"), "file.mp3"),
     ],
 )
 def test_a_file_has_a_name_that_tells_its_kind(part, name):
     assert form(next(upload(part, model("openai_chat"))))["file"].name == name
+
+
+def test_anthropic_gets_texts_as_plain_ones_and_names_that_it_takes():
+    part = File(b"x,y", media_type="text/csv", name="a/b: <c>.csv")
+    file = form(next(upload(part, model("anthropic"))))["file"]
+    assert tuple(file) == ("a_b_ _c_.csv", "text/plain", b"x,y")
+
+
+SOUND = Audio(b"ID3", media_type="audio/mp3")
+
+
+@pytest.mark.parametrize("wire", ["openai_chat", "anthropic"])
+def test_what_no_prompt_could_name_by_its_id_is_not_uploaded(wire):
+    with pytest.raises(PromptError, match="takes no sound by its id"):
+        upload(SOUND, model(wire))
+    begin = next(upload(SOUND, model("gemini")))
+    assert json.loads(begin.body)["file"]["displayName"] == "file.mp3"
+
+
+def test_a_file_over_openais_limit_is_not_uploaded():
+    large = File(bytes(50_000_001), media_type="application/pdf")
+    with pytest.raises(PromptError, match="up to 50 MB"):
+        upload(large, model("openai_chat"))
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def document(part: File, model: Model) -> dict[str, Any]:
     return {**block, "title": part.name} if part.name else block
 
 
+def is_text(media_type: str) -> bool:
+    """Whether a document of that type is a text to the vendor."""
+    return media_type.startswith("text/") or media_type in _TEXTS
+
+
 def _document_source(part: File, model: Model) -> dict[str, Any]:
     kind = part.media_type
     is_pdf = kind == _PDF or (bool(part.url) and not kind)
@@ -60,7 +65,7 @@ def _document_source(part: File, model: Model) -> dict[str, Any]:
         return {"type": "base64", "media_type": _PDF, "data": base64_of(part.data)}
     if part.url:
         raise PromptError(f"{model.name} takes PDFs by URL, not {kind}: give the file's contents")
-    if kind.startswith("text/") or kind in _TEXTS:
+    if is_text(kind):
         return {"type": "text", "media_type": "text/plain", "data": _text_of(part)}
     hint = ": use add_image" if kind in _PICTURES else ""
     raise PromptError(f"{model.name} takes PDFs and texts as files, not {kind}{hint}")

@@ -11,15 +11,17 @@ one, and is sent the answer to each. What goes wrong it raises as the `CallError
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Generator, Mapping
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..values.errors import BadRequestError, ConfigError, PromptError
-from ..values.media import File, Media
+from ..values.media import Audio, File, Media
 from ..values.model import Model
 from ..values.wire import HttpRequest, HttpResponse
 from . import anthropic_answers, gemini_answers, openai_common
+from .anthropic_media import is_text
 from .body import JSON_HEADERS, MalformedError, as_object, as_text, dump, join_url, load
 from .failures import Fault, failure, masked, unreadable
 from .headers import until_rfc3339
@@ -61,11 +63,16 @@ class Stored(NamedTuple):
 def upload(part: Media, model: Model) -> Flow[Stored]:
     """Put the data of `part` into the store of the model's provider.
 
-    Raises `ConfigError` where there is none, `PromptError` for a part without data.
+    Raises `ConfigError` where there is none, `PromptError` for a part without data and for one
+    that the vendor takes in no prompt.
     """
     store = _store(model)
     if not part.data:
         raise PromptError("only a file's bytes can be uploaded, not its URL or its id")
+    if isinstance(part, Audio) and store is not _GEMINI:
+        raise PromptError(f"{model.provider.name} takes no sound by its id: send the sound itself")
+    if isinstance(part, File) and store is _OPENAI:
+        openai_common.check_size(part)
     return store.upload(part, model)
 
 
@@ -160,30 +167,32 @@ def _name(part: Media) -> str:
     return "file" + _SUFFIXES.get(kind, "." + kind.rpartition("/")[2].rpartition("+")[2])
 
 
-def _form(part: Media, fields: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
+def _form(
+    data: bytes, media_type: str, name: str, fields: Mapping[str, str]
+) -> tuple[dict[str, str], bytes]:
     """A form with `fields` and the file, and its header. The same file gives the same bytes: what
     separates the fields is made of the hash of the data, which data cannot hold.
     """
-    boundary = f"deluge-sync-{hashlib.sha256(part.data).hexdigest()}"
-    name = _name(part).translate(_ESCAPES)
+    boundary = f"deluge-sync-{hashlib.sha256(data).hexdigest()}"
+    name = name.translate(_ESCAPES)
     pieces = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
         for field, value in fields.items()
     ]
     pieces.append(
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        f"Content-Type: {part.media_type}\r\n\r\n"
+        f"Content-Type: {media_type}\r\n\r\n"
     )
     head = "".join(pieces).encode("utf-8", "replace")
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    return headers, b"".join((head, part.data, f"\r\n--{boundary}--\r\n".encode()))
+    return headers, b"".join((head, data, f"\r\n--{boundary}--\r\n".encode()))
 
 
 # OpenAI
 
 
 def _to_openai(part: Media, model: Model) -> Flow[Stored]:
-    headers, body = _form(part, {"purpose": PURPOSE})
+    headers, body = _form(part.data, part.media_type, _name(part), {"purpose": PURPOSE})
     response = yield _request(model, "/files", headers, body)
     return _read(response, model, _OPENAI)
 
@@ -204,9 +213,15 @@ _OPENAI = _Store(_to_openai, _openai_path, _openai_file, openai_common.fault)
 
 # Anthropic
 
+_FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f]')
+
 
 def _to_anthropic(part: Media, model: Model) -> Flow[Stored]:
-    headers, body = _form(part, {})
+    # The Files page of its documentation: documents are PDFs and plain texts, and these characters
+    # may not be in a name, which has 1 to 255.
+    name = _FORBIDDEN.sub("_", _name(part))[-255:]
+    kind = "text/plain" if is_text(part.media_type) else part.media_type
+    headers, body = _form(part.data, kind, name, {})
     response = yield _request(model, "/v1/files", headers, body)
     return _read(response, model, _ANTHROPIC)
 
