@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .stores.base import Store
     from .stores.disk import DiskStore
     from .stores.memory import MemoryStore
+    from .values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
     from .values.errors import (
         AuthError,
         BadRequestError,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         TransientError,
         UnknownModelError,
     )
-    from .values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
     from .values.media import Audio, File, Image
     from .values.params import SamplingParams
     from .values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult

@@ -62,6 +62,9 @@ slowest lane promises eight hours."""
 FIRST_POLL, SLOWEST_POLL = 0.5, 30.0
 """Seconds between looks at an answer in the background."""
 
+MOST_PIECES = 100
+"""Of an answer that the vendor breaks off: more than the longest one has. Each is paid for."""
+
 FAREWELL = 5.0
 """Seconds to tell the vendor that nobody waits any more."""
 
@@ -269,7 +272,11 @@ class Call:
     def _whole(self) -> Steps:
         """The answer, put together where the vendor breaks long ones off."""
         answer = yield from self._attempts.run(self._attempt)
+        tokens: set[str] = set()
         while answer.continuation is not None:
+            if answer.continuation in tokens or len(tokens) >= MOST_PIECES:
+                return answer._replace(continuation=None, finish_reason="length")
+            tokens.add(answer.continuation)
             self._ask(continuation=answer.continuation)
             answer = joined(answer, (yield from self._attempts.run(self._attempt)))
         return answer
