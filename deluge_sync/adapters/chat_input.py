@@ -55,6 +55,9 @@ def _messages(message: Message, model: Model) -> list[Item]:
     """`message` in wire form: one message, or one per tool result and one for the rest."""
     if message.role == "assistant":
         return [_assistant(message, "echo_reasoning" in model.supports)]
+    role = "system" if message.role == "system" else "user"
+    if len(message.parts) == 1 and type(message.parts[0]) is Text:  # nearly all there are
+        return [{"role": role, "content": message.parts[0].text}]
     results: list[Item] = []
     content: list[Item] = []
     for part in message.parts:
@@ -68,7 +71,6 @@ def _messages(message: Message, model: Model) -> list[Item]:
         else:
             content.append(_media(part, message.role, model))
     if content or not results:
-        role = "system" if message.role == "system" else "user"
         results.append({"role": role, "content": _plain(content)})
     return results
 
