@@ -113,7 +113,7 @@ class Fetcher:
         self, conversation: Conversation, *, deadline: float, cancellation: Cancellation
     ) -> Conversation:
         """`conversation` with all parts fetched that are to be, each URL once; see `fetched`."""
-        if not any(_is_to_be_fetched(part) for one in conversation.messages for part in one.parts):
+        if not conversation.has_files_to_fetch:
             return conversation
         known: dict[str, _Download] = {}
 
@@ -228,10 +228,6 @@ def fetch_all(
     """`Fetcher.fetch_all`, with the environment's proxies and CA bundles."""
     fetcher = Fetcher(allow_loopback=allow_loopback)
     return fetcher.fetch_all(conversation, deadline=deadline, cancellation=cancellation)
-
-
-def _is_to_be_fetched(part: Part) -> bool:
-    return isinstance(part, _MEDIA) and part.fetch
 
 
 def _with_files(message: Message, download: Download) -> Message:
