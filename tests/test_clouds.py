@@ -633,6 +633,15 @@ class TestClient:
         assert not sandbox.journal
 
 
+def test_the_page_on_providers_has_each_of_them_with_all_its_variables():
+    page = (Path(__file__).parent.parent / "docs" / "providers.md").read_text("utf-8")
+    for provider in CATALOG.providers():
+        names = [*provider.key_env, *provider.base_url_env]
+        names += [name for group in provider.base_url_vars.values() for name in group]
+        for name in (provider.name, *names):
+            assert f"`{name}`" in page, (provider.name, name)
+
+
 def ours(name: str) -> list[str]:
     """The paths that we ask at: for a whole answer, and for a stream."""
     stream = Request(HELLO.conversation, stream=True)
