@@ -142,7 +142,7 @@ class Fetcher:
             raise _refusal(target.host, too_large) from None
         except CallError as error:
             raise _refusal(target.host, error.message) from None
-        name = unquote(target.path.partition("?")[0].rpartition("/")[2])
+        name = _name(target.path)
         return _Download(target.host, data, media_type_of(data, name), name)
 
     def _target(self, url: str) -> Target:
@@ -246,6 +246,12 @@ def _filled(part: Media, download: _Download) -> Media:
     if isinstance(part, File) and not part.name:
         part = dataclasses.replace(part, name=download.name)
     return dataclasses.replace(part, data=download.data, media_type=kind, url="", fetch=False)
+
+
+def _name(path: str) -> str:
+    """What a URL's path calls its file, if that can be a file's name."""
+    name = unquote(path.partition("?")[0].rpartition("/")[2])
+    return name if name.isprintable() and "/" not in name and len(name) <= 255 else ""
 
 
 def _good_body(reader: AnswerReader, host: str) -> bytes:

@@ -34,7 +34,14 @@ USEFUL_FOR = 900.0
 """Seconds a remembered file must still be kept by its vendor: as long as a call may take."""
 
 MOST_KNOWN = 10_000
-"""Files remembered in memory; the oldest are forgotten."""
+"""Files remembered in memory."""
+
+LONGEST_WAIT = 300.0
+"""Seconds to wait for another process that uploads the same file: one that is stopped, not dead,
+keeps its claim for ever."""
+
+FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.5
+"""Seconds between looks whether that process is done."""
 
 Result = TypeVar("Result")
 
@@ -43,9 +50,9 @@ class Uploads:
     """Puts files into the stores of providers, and remembers them by their content.
 
     The same data for the same owner at the same server is uploaded once: by all threads (`flights`
-    may be shared by several of these), and with a `store` by all processes that share it, one after
-    the other, for as long as the vendor keeps the file. What the store remembers is looked up at
-    the vendor before this process first relies on it. What the store raises costs a warning.
+    may be shared by several of these), and with a `store` by all processes that share it, for as
+    long as the vendor keeps the file. What the store remembers is looked up at the vendor before
+    this process first relies on it. What the store raises costs a warning.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class Uploads:
             errand = _Errand(route, deadline, cancellation, self._clock)
             stored, _ = self._flights.fetch(
                 key,
-                lambda: self._found(key, errand) or self._uploaded(key, part, errand),
+                lambda: self._remembered(key) or self._led(key, part, errand),
                 deadline=deadline,
                 cancellation=cancellation,
             )
@@ -90,50 +97,83 @@ class Uploads:
         left = stored.expires_at
         return left is None or left - self._wall_clock() > USEFUL_FOR
 
+    def _led(self, key: str, part: Media, errand: _Errand) -> Stored:
+        """The file, uploaded if need be; the claim is given back, whatever happens."""
+        claimed = kept = False
+        try:
+            claimed = self._claim(key, errand)
+            stored = self._found(key, errand)
+            if stored is None:
+                stored = errand.upload(part)
+                kept = self._keep(key, stored, claimed=claimed)
+            return self._remember(key, stored)
+        finally:
+            if claimed and not kept:
+                self._release(key)
+
     def _found(self, key: str, errand: _Errand) -> Stored | None:
-        """The file, where another thread or process has put it there."""
-        stored = self._remembered(key)
-        if stored is not None:
-            return stored
+        """The file, where another process has put it there and it still is."""
         stored = self._kept(key)
         if stored is None or not self._is_useful(stored):
             return None
         seen = errand.look(stored.file_id)
-        if seen is None or not self._is_useful(seen):
-            return None
-        return self._remember(key, seen)
-
-    def _uploaded(self, key: str, part: Media, errand: _Errand) -> Stored:
-        stored = self._remember(key, errand.upload(part))
-        self._keep(key, stored)
-        return stored
+        return seen if seen is not None and self._is_useful(seen) else None
 
     def _remember(self, key: str, stored: Stored) -> Stored:
-        while len(self._known) >= MOST_KNOWN:
-            self._known.pop(next(iter(self._known), ""), None)
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()  # the store, where there is one, still has them
         self._known[key] = stored
         return stored
 
+    # The store; without one, nothing is kept and every claim granted
+
     def _kept(self, key: str) -> Stored | None:
-        if self._store is None:
-            return None
-        try:
-            record = self._store.get(key)
-        except Exception as error:  # a store may be the user's own
-            _warn(error)
-            return None
+        record = None
+        if self._store is not None:
+            try:
+                record = self._store.get(key)
+            except Exception as error:  # a store may be the user's own
+                _warn(error)
         return None if record is None else _stored(record)
 
-    def _keep(self, key: str, stored: Stored) -> None:
+    def _keep(self, key: str, stored: Stored, *, claimed: bool) -> bool:
+        """Put the file's id into the store; whether that will give the claim back."""
         if self._store is None:
-            return
-        record = {
-            "version": RECORD_VERSION,
-            "file_id": stored.file_id,
-            "expires_at": stored.expires_at,
-        }
+            return False
+        record = {"version": RECORD_VERSION, **stored._asdict()}
+        release = (lambda: self._release(key)) if claimed else _nothing
         try:
-            self._store.put(key, json.dumps(record).encode(), tags=("files",))
+            self._store.put(key, json.dumps(record).encode(), tags=("files",), then=release)
+        except Exception as error:
+            _warn(error)
+            return False
+        return True
+
+    def _claim(self, key: str, errand: _Errand) -> bool:
+        """Wait until uploading the file is ours to do; False where another process has done it, or
+        seems to have stopped.
+        """
+        began = self._clock()
+        pause = FIRST_LOOK
+        while not self._try_claim(key):
+            if self._kept(key) is not None or self._clock() - began >= LONGEST_WAIT:
+                return False
+            errand.pause(pause, "another process uploaded the same file")
+            pause = min(pause * 1.5, SLOWEST_LOOK)
+        return True
+
+    def _try_claim(self, key: str) -> bool:
+        """True also where the store cannot tell: better twice than never."""
+        try:
+            return self._store is None or self._store.claim(key)
+        except Exception as error:
+            _warn(error)
+            return True
+
+    def _release(self, key: str) -> None:
+        try:
+            if self._store is not None:
+                self._store.release(key)
         except Exception as error:
             _warn(error)
 
@@ -159,16 +199,20 @@ class _Errand:
         stored = self._seen(file_id)
         return stored if stored is None or stored.ready else self._ready(stored)
 
+    def pause(self, seconds: float, meanwhile: str) -> None:
+        """Sleep; raises `CallCancelledError`, and `DeadlineExceededError` once the time is up."""
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise DeadlineExceededError(f"the time was up while {meanwhile}")
+        self._cancellation.sleep(min(seconds, left))
+
     def _seen(self, file_id: str) -> Stored | None:
         return self._tried(lambda: look(file_id, self._route.model))
 
     def _ready(self, stored: Stored) -> Stored:
         pause = FIRST_POLL
         while not stored.ready:
-            left = self._deadline - self._clock()
-            if left <= 0:
-                raise DeadlineExceededError("the time was up while the vendor processed a file")
-            self._cancellation.sleep(min(pause, left))
+            self.pause(pause, "the vendor processed a file")
             pause = min(pause * 1.5, SLOWEST_POLL)
             seen = self._seen(stored.file_id)
             if seen is None:
@@ -274,6 +318,10 @@ def _stored(record: bytes) -> Stored | None:
         pass
     warn_once("the cache holds a record of an uploaded file that cannot be read")
     return None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _warn(error: Exception) -> None:

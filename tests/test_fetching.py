@@ -123,6 +123,8 @@ def test_a_picture_is_fetched_with_one_plain_request_and_takes_the_place_of_its_
         (Image, "/a", PNG, Image(data=PNG, media_type="image/png")),
         (Audio, "/a", WAV, Audio(data=WAV, media_type="audio/wav")),
         (File, "/a%20b.pdf?x=.txt", PDF, File(PDF, media_type="application/pdf", name="a b.pdf")),
+        (File, "/a%0d%0ab.pdf", PDF, File(PDF, media_type="application/pdf")),
+        (File, "/..%2f..%2fetc.pdf", PDF, File(PDF, media_type="application/pdf")),
         (File, "/a.png", PNG, File(PNG, media_type="image/png", name="a.png")),
         (File, "/a.csv", b"x,y", File(b"x,y", media_type="text/csv", name="a.csv")),
         (File, "/", "né".encode(), File("né".encode(), media_type="text/plain")),

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -515,6 +516,63 @@ def test_a_store_that_fails_costs_a_warning_and_no_more():
         assert put(shared, PDF, at(vendor)).file_id == "first"
     assert put(shared, PDF, at(vendor)).file_id == "first"
     assert vendor.methods == ["POST"]
+
+
+class ClaimedStore(MemoryStore):
+    """Another process works on every key, until `done`."""
+
+    def __init__(self, *, done: bool = False) -> None:
+        super().__init__()
+        self.done = done
+        self.claimed: list[str] = []
+        self.key = ""
+        self.looked = threading.Event()
+
+    def claim(self, key: str) -> bool:
+        self.key = key
+        self.looked.set()
+        if self.done:
+            self.claimed.append(key)
+        return self.done
+
+    def release(self, key: str) -> None:
+        self.claimed.remove(key)
+
+
+def test_what_another_process_uploads_just_now_is_waited_for():
+    vendor, store = Vendor(kept("theirs")), ClaimedStore()
+    other = MemoryStore()
+    put(uploads(other), PDF, at(Vendor(kept("theirs"))))
+
+    def finish() -> None:
+        assert store.looked.wait(GENEROUS)
+        store.put(store.key, other.get(store.key) or b"")
+
+    with ThreadPoolExecutor(1) as pool:
+        finished = pool.submit(finish)
+        assert put(uploads(store), PDF, at(vendor)).file_id == "theirs"
+        finished.result(GENEROUS)
+    assert vendor.methods == ["GET"]
+
+
+def test_a_process_that_seems_to_have_stopped_is_waited_for_no_longer(monkeypatch):
+    monkeypatch.setattr("deluge_sync.uploads.LONGEST_WAIT", 0.05)
+    assert put(uploads(ClaimedStore()), PDF, at(Vendor(kept("ours")))).file_id == "ours"
+
+
+def test_waiting_for_another_process_ends_at_the_deadline():
+    with pytest.raises(DeadlineExceededError, match="another process uploaded the same file"):
+        put(uploads(ClaimedStore()), PDF, at(Vendor(kept("ours"))), seconds=0.05)
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_claim_is_given_back_however_the_upload_ends(status):
+    store = ClaimedStore(done=True)
+    vendor = Vendor(answered({"id": "ours", "error": None}, status))
+    with suppress(AuthError):
+        put(uploads(store), PDF, at(vendor))
+    assert store.looked.is_set()
+    assert store.claimed == []
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b'{"version": 2}', b"\xff", b"null"])
