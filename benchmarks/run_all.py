@@ -26,6 +26,7 @@ SCRIPTS = (
     "deadlines",
     "cache_hits",
     "store_puts",
+    "streaming",
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, cast
 
-from .adapters.sse import EventReader
+from .adapters.event_stream import reader_of
 from .cache import Answers, KeySpace
 from .engine.budget import Budget, Purse
 from .engine.cancellation import Cancellation
@@ -141,6 +141,7 @@ class Call:
         self._costs: list[float | None] = []
         self._latency: float | None = None
         self._request_id: str | None = None
+        self._body: BodyStream | None = None
         self._said: list[str] = []
         self._wanted: tuple[type, ...] = ()
         self._parsed: Any = None
@@ -232,6 +233,12 @@ class Call:
         """The same when the cache holds `answer`."""
         yield from (delta for delta in replayed(answer) if isinstance(delta, wanted))
         return self.found(answer)
+
+    def cut(self) -> None:
+        """Cut the connection of a stream that nobody reads any more, taking no lock."""
+        body = self._body
+        if body is not None:
+            body.cut()
 
     def failed(self, error: DelugeError) -> Response:
         """The response of this call with `error`, and with what there was of an answer."""
@@ -395,7 +402,7 @@ class Call:
             body = self._opened(follow)
 
     def _events(self, fold: Fold, body: BodyStream) -> Generator[Delta, None, None]:
-        reader = EventReader()
+        reader = reader_of(body.head)
         wanted = self._wanted
         while not fold.done:
             data = body.read()
@@ -481,13 +488,14 @@ class Call:
         )
 
     def _opened(self, http: HttpRequest) -> BodyStream:
-        return self._route.transport.stream(
+        self._body = self._route.transport.stream(
             http,
             credentials=self._credentials(http),
             deadline=self._attempts.deadline,
             silence=self._route.request_timeout,
             cancellation=self._cancellation,
         )
+        return self._body
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()

@@ -131,7 +131,7 @@ def adapter_of(model: Model, responses_api: bool | None) -> str:
     if not responses_api:
         return model.provider.adapter
     speaks = not model.endpoints or "responses" in model.endpoints
-    if model.provider.adapter != "openai_chat" or not speaks:
+    if model.provider.adapter not in ("openai_chat", "openai_responses") or not speaks:
         raise ConfigError(
             f"{model.name} has no Responses API: leave out use_responses_api, background and "
             "previous_response_id (or set `endpoints: [responses]` in the model's YAML entry)"

@@ -54,12 +54,12 @@ class Plan:
         )
 
     def _fetched(self, conversation: Conversation, cancellation: Cancellation) -> Conversation:
-        # Imported when first needed: it brings urllib3 with it.
-        from .fetching import fetch_all
-
-        deadline = monotonic() + LONGEST_FETCH
-        return fetch_all(
+        """With the files that we are to fetch; before the call's own time begins."""
+        options = self.options
+        seconds = min(LONGEST_FETCH, options.timeout or LONGEST_FETCH)
+        deadline = monotonic() + seconds
+        return self.routes.fetched(
             conversation,
-            deadline=min(deadline, self.options.deadline or deadline),
+            deadline=min(deadline, options.deadline or deadline),
             cancellation=cancellation,
         )

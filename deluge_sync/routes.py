@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .adapters import ADAPTERS
@@ -28,8 +28,12 @@ from .values.errors import ConfigError, MissingKeyError
 from .values.media import Media
 from .values.model import Model
 from .values.params import SamplingParams
+from .values.prompt import Conversation
 from .values.response import Answer
 from .values.secret import Credential, Secret
+
+if TYPE_CHECKING:
+    from .fetching import Fetcher
 
 USER_AGENT = f"deluge-sync/{__version__}"
 
@@ -76,6 +80,7 @@ class Routes:
         self._latest = (None, SamplingParams(), SamplingParams())
         self._named = _named_limits(settings, models)
         self.answers = _answers(settings, runtime)
+        self._fetcher: Fetcher | None = None
         self._uploads = Uploads(runtime.flights("uploads"), settings.cache)
         self.own_limits = Lane(
             "this client's own limits",
@@ -135,9 +140,24 @@ class Routes:
 
     def upload(self, part: Media, *, deadline: float, cancellation: Cancellation) -> Media:
         """`part` with the id it has in the file store of this client's provider."""
+        if len({model.provider.name for model in self._models}) > 1:
+            raise ConfigError("a file is uploaded to one provider: use a client of one")
         return self._uploads.upload(
             part, self.to(self._models[0]), deadline=deadline, cancellation=cancellation
         )
+
+    def fetched(
+        self, conversation: Conversation, *, deadline: float, cancellation: Cancellation
+    ) -> Conversation:
+        """`conversation` with the files in it that we are to fetch."""
+        if self._fetcher is None:
+            # Imported when first needed: it brings urllib3 with it.
+            from .engine.trust import Trust
+            from .fetching import Fetcher
+
+            settings = self._settings
+            self._fetcher = Fetcher(trust=Trust(settings.verify), proxies=settings.proxies)
+        return self._fetcher.fetch_all(conversation, deadline=deadline, cancellation=cancellation)
 
     def check(self) -> None:
         """Raise what is wrong with any of the models (a missing key) before anything is sent."""

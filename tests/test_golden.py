@@ -33,7 +33,7 @@ EVERYTHING = frozenset(
         "json_schema",
         "reasoning",
         "prompt_caching",
-        "streaming",
+        "cache_breakpoints",
     }
 )
 

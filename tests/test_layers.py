@@ -20,6 +20,7 @@ FLOORS = {
     "stores": 2,
     "cache": 3,
     "fetching": 3,
+    "pieces": 3,
     "tokens": 3,
     "signing": 3,
     "outlay": 3,

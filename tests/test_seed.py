@@ -3,6 +3,8 @@ renames of DESIGN section 2: `LLMClient` is `Client`, `APIResponse` is `Response
 gives a `Future`.
 """
 
+# ruff: noqa: T201  (the samples print)
+
 from __future__ import annotations
 
 import pytest

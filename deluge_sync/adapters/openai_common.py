@@ -111,6 +111,8 @@ def marked_turns(turns: tuple[Message, ...], cache: PromptCache, model: Model) -
     """
     if "prompt_caching" not in model.supports:
         raise ConfigError(f"{model.name} takes no cache= (its entry lacks 'prompt_caching')")
+    if "cache_breakpoints" not in model.supports:
+        return frozenset()  # caches by itself whatever begins alike (OpenAI's before gpt-5.6)
     if cache.ttl is not None and cache.ttl not in _TTLS:
         raise ConfigError(f"cache_ttl at OpenAI is '30m' or '12h', not {cache.ttl!r}")
     if cache.pattern == "tools_only":

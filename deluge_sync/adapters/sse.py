@@ -65,7 +65,7 @@ class EventReader:
         """What is left when the stream has ended: text outside of events, if there is any."""
         line, self._line = "".join(self._line), []
         events: list[ServerEvent] = []
-        if line and not _is_field(line):
+        if line.strip() and not _is_field(line):
             self._bare.append(line)
         self._give_bare(events)
         self._count(events)

@@ -66,6 +66,11 @@ class AnswerStream:
         if self._leaves():
             self._source.end()
 
+    def cut(self) -> None:
+        """See `BodyStream.cut`."""
+        if not self._closed and os.getpid() == self._pid:
+            self._source.cut()
+
     def __del__(self) -> None:
         if self._leaves():
             self._source.cut()

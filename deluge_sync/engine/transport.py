@@ -58,6 +58,10 @@ class BodyStream(Protocol):
         """
         ...
 
+    def cut(self) -> None:
+        """Cut the connection, taking no lock that this very thread may hold; `close` follows."""
+        ...
+
 
 class Transport(Protocol):
     """Sends requests, from many threads at once."""

@@ -209,8 +209,9 @@ class Model:
     """One model: its wire name, prices, windows and what it takes.
 
     `id` is the vendor's id, `provider` where it runs. `refuses` names the `SamplingParams` fields
-    it does not take. `effort_gated` names those it takes only while the reasoning effort is "none"
-    (OpenAI from gpt-5 on). `efforts` are the reasoning efforts it takes, () for a model without.
+    it does not take ("stream_options" too, with which Chat is asked for the usage of a stream).
+    `effort_gated` names those it takes only while the reasoning effort is "none" (OpenAI from gpt-5
+    on). `efforts` are the reasoning efforts it takes, () for a model without.
     `thinking` says how thinking is asked for: "" (cannot), "effort" (a word beside the prompt),
     "budget" (tokens), "level" (a word in a thinking block), "adaptive" (may be switched off),
     "always" (may not). `max_tokens_field` is the wire name of `max_new_tokens`, `seed_field` that
