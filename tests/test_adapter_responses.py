@@ -50,7 +50,9 @@ MODEL = Model(
     "m",
     PROVIDER,
     efforts=("none", "low", "high"),
-    supports=frozenset({"vision", "pdf", "json_schema", "reasoning", "prompt_caching"}),
+    supports=frozenset(
+        {"vision", "pdf", "json_schema", "reasoning", "prompt_caching", "cache_breakpoints"}
+    ),
 )
 HEAD = HttpResponse(200, {"x-request-id": "req_1"}, b"")
 
