@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -18,12 +19,11 @@ from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.lane import Lane, Reservation, Weights
 from .engine.retry import Attempts, RetryPolicy, drained
-from .outlay import actual, ceiling, is_free, weights
+from .outlay import actual, ceiling, cost_of, is_free, weights
 from .values.deltas import Delta, TextDelta, replayed
 from .values.errors import (
     CallError,
     ConfigError,
-    ConnectionFailedError,
     DeadlineExceededError,
     DelugeError,
     OutputError,
@@ -145,7 +145,8 @@ class Call:
         self._said: list[str] = []
         self._wanted: tuple[type, ...] = ()
         self._parsed: Any = None
-        self._rejected: Answer | None = None
+        self._paid: Answer | None = None
+        self._response_id: str | None = None
         self._request = request
         if options.resume is not None:
             self._http = _background(route).poll(options.resume, request, route.model)
@@ -242,7 +243,7 @@ class Call:
 
     def failed(self, error: DelugeError) -> Response:
         """The response of this call with `error`, and with what there was of an answer."""
-        part = self._rejected
+        part = self._paid
         if part is None and self._said:
             part = Answer(Message("assistant", (Text("".join(self._said)),)), Usage(), None)
         return self._response(part, error=error)
@@ -252,27 +253,36 @@ class Call:
     def _begin(self) -> None:
         # Not in the constructor, as an answer out of the cache needs neither.
         self._weights = weights(self._http, self._request, self._route.model)
-        self._attempts = Attempts(
+        deadline = math.inf if self._options.deadline is None else self._options.deadline
+        self._attempts = self._attempts_until(deadline)
+
+    def _attempts_until(self, deadline: float) -> Attempts:
+        return Attempts(
             self._route.policy,
-            deadline=math.inf if self._options.deadline is None else self._options.deadline,
+            deadline=deadline,
             cancellation=self._cancellation,
             may_retry=self._route.lanes[-1].may_retry,
             clock=self._clock,
         )
 
+    def _looks(self) -> Attempts:
+        """The attempts of one look at an answer in the background."""
+        return self._attempts_until(self._attempts.deadline)
+
     def _valid(self) -> Steps:
         """The answer, which is asked for again where it does not parse as it should."""
         answer = yield from self._whole()
+        problem = self._problem(answer)
         for _ in range(self._options.repair):
-            problem = self._problem(answer)
-            if problem is None:
-                return answer
+            if problem is None or answer.finish_reason == "length":
+                break
+            self._paid = answer
             self._ask(conversation=_with_complaint(self._request.conversation, answer, problem))
             repaired = yield from self._whole()
             answer = repaired._replace(usage=answer.usage.plus(repaired.usage))
-        problem = self._problem(answer)
+            problem = self._problem(answer)
         if problem is not None:
-            self._rejected = answer
+            self._paid = answer
             raise problem
         return answer
 
@@ -284,6 +294,7 @@ class Call:
             if answer.continuation in tokens or len(tokens) >= MOST_PIECES:
                 return answer._replace(continuation=None, finish_reason="length")
             tokens.add(answer.continuation)
+            self._paid = answer
             self._ask(continuation=answer.continuation)
             answer = joined(answer, (yield from self._attempts.run(self._attempt)))
         return answer
@@ -297,7 +308,8 @@ class Call:
         with budget.reserved(self._ceiling, deadline, cancellation) as purse:
             answer = yield from self._to_its_end(purse)
             if answer.usage.total_tokens:
-                purse.spent = self._route.model.prices.cost(answer.usage) or 0.0
+                cost = cost_of(answer, self._route.model)
+                purse.spent = purse.amount if cost is None else cost
             return answer
 
     def _to_its_end(self, purse: Purse | None = None) -> Steps:
@@ -305,7 +317,8 @@ class Call:
         answer = yield from self._within_limits(self._weights, purse)
         if answer.pending is None or answer.response_id is None or self._options.detach:
             return answer
-        self._attempts.final = True  # it is under way: asked for again it would be paid twice
+        self._attempts.final = True  # it is under way: begun again it would be paid twice
+        self._response_id = answer.response_id
         try:
             return self._awaited(answer.response_id)
         except BaseException:
@@ -326,14 +339,7 @@ class Call:
                 )
             self._cancellation.sleep(min(pause, left))
             pause = min(pause * 1.5, SLOWEST_POLL)
-            looks = Attempts(
-                self._route.policy,
-                deadline=self._attempts.deadline,
-                cancellation=self._cancellation,
-                may_retry=self._route.lanes[-1].may_retry,
-                clock=self._clock,
-            )
-            answer = drained(looks.run(lambda: self._within_limits({"requests": 1})))
+            answer = drained(self._looks().run(lambda: self._within_limits({"requests": 1})))
             if answer.pending is None:
                 return answer
 
@@ -350,7 +356,7 @@ class Call:
                 purse.spent = purse.amount  # what nobody knows counts as the most it can be
             answer = yield from self._exchanged()
             if answer.pending is None:
-                self._costs.append(self._route.model.prices.cost(answer.usage))
+                self._costs.append(cost_of(answer, self._route.model))
         except CallError as error:
             failure = error
             self._failures.append(error.kind)
@@ -384,22 +390,70 @@ class Call:
             self._latency = self._clock() - sent_at
 
     def _folded(self, fold: Fold, body: BodyStream) -> Steps:
-        """The events of a stream; one of the background goes on after its connection broke."""
+        """The events of a stream."""
+        if self._request.background:
+            return (yield from self._followed(cast("ResumableFold", fold), body))
+        yield from self._events(fold, body)
+        return fold.answer()
+
+    def _followed(self, fold: ResumableFold, body: BodyStream) -> Steps:
+        """Those of a run in the background, which goes on after its connection broke; whoever gives
+        up cancels it at the server.
+        """
         failures = 0
-        while True:
+        try:
+            while True:
+                seen = fold.sequence_number
+                try:
+                    yield from self._events(fold, body)
+                    return fold.answer()
+                except CallError as error:
+                    self._response_id = fold.response_id
+                    if fold.done or fold.response_id is None or not error.retryable:
+                        raise
+                    self._attempts.final = True  # it is under way: begun again it is paid twice
+                    failures = failures + 1 if fold.sequence_number == seen else 0
+                    if failures >= self._route.policy.max_attempts:
+                        raise
+                    logger.debug("%s: going on after %s", self._route.model.name, error)
+                finally:
+                    body.close()
+                self._cancellation.sleep(FIRST_POLL)
+                body = self._reopened(fold)
+        except BaseException:
+            if fold.response_id is not None and not fold.done:
+                self._cancel_there(fold.response_id)
+            raise
+        finally:
+            body.close()
+
+    def _reopened(self, fold: ResumableFold) -> BodyStream:
+        """The rest of a run's events, over another connection."""
+        route = self._route
+        http = _background(route).follow(
+            fold.response_id or "", fold.sequence_number, self._request, route.model
+        )
+
+        def attempt() -> Generator[None, None, BodyStream]:
+            yield from ()  # a generator without steps, as `Attempts` takes it
+            self._head = None
+            failure: CallError | None = None
+            reservations = self._reserve({"requests": 1})
             try:
-                yield from self._events(fold, body)
-                return fold.answer()
-            except ConnectionFailedError as error:
-                follow = self._follow(fold)
-                failures += 1
-                if follow is None or failures >= self._route.policy.max_attempts:
-                    raise
-                logger.debug("%s: going on after %s", self._route.model.name, error)
+                body = self._opened(http)
+                self._saw(body.head)
+                if _has_events(body.head):
+                    return body
+                with contextlib.closing(body):
+                    route.adapter.decode(body.head._replace(body=_rest(body)), route.model)
+                raise TransientError("the server had no events to go on with")
+            except CallError as error:
+                failure = error
+                raise
             finally:
-                body.close()
-            self._cancellation.sleep(FIRST_POLL)
-            body = self._opened(follow)
+                self._settle(reservations, None, failure)
+
+        return drained(self._looks().run(attempt))
 
     def _events(self, fold: Fold, body: BodyStream) -> Generator[Delta, None, None]:
         reader = reader_of(body.head)
@@ -416,16 +470,6 @@ class Call:
             if not data:
                 return
 
-    def _follow(self, fold: Fold) -> HttpRequest | None:
-        """How to go on with a stream of the background."""
-        if not self._request.background:
-            return None
-        at = cast("ResumableFold", fold)
-        if at.response_id is None:
-            return None
-        route, request = self._route, self._request
-        return _background(route).follow(at.response_id, at.sequence_number, request, route.model)
-
     # What the steps are made of
 
     def _ask(self, **changes: Any) -> None:
@@ -433,6 +477,8 @@ class Call:
         self._request = dataclasses.replace(self._request, **changes)
         self._http = self._route.adapter.encode(self._request, self._route.model)
         self._weights = weights(self._http, self._request, self._route.model)
+        if self._options.budget is not None:
+            self._ceiling = ceiling(self._http, self._request, self._route.model)
 
     def _stream_from_now_on(self) -> None:
         self._request = dataclasses.replace(self._request, stream=True)
@@ -613,9 +659,9 @@ class Call:
             attempts=self._sends,
             latency=self._latency,
             cached=free,
-            saved_cost=model.prices.cost(answer.usage) if free and answer is not None else None,
+            saved_cost=cost_of(answer, model) if free and answer is not None else None,
             request_id=self._request_id or (answer.response_id if answer is not None else None),
-            response_id=answer.response_id if answer is not None else None,
+            response_id=self._response_id or (answer.response_id if answer is not None else None),
             parsed=self._parsed,
             logprobs=answer.logprobs if answer is not None else None,
             service_tier=answer.service_tier if answer is not None else None,

@@ -26,6 +26,8 @@ PRICED_AS_USUAL: dict[str, tuple[Any, ...]] = {
 }
 """What `extra_body` may say of these, and the catalog's prices still hold, or are too high."""
 
+DEARER_TIERS = frozenset(("priority", "fast", "scale", "ultrafast", "ON_DEMAND_PRIORITY"))
+
 BYTES_PER_TOKEN = 4
 """Of a request's body, the usual rule of thumb; settled afterwards."""
 
@@ -73,6 +75,15 @@ def actual(answer: Answer | None, failure: CallError | None, answered: bool) -> 
     if not answered or isinstance(failure, DecodeError):
         return None
     return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
+
+
+def cost_of(answer: Answer, model: Model) -> float | None:
+    """What an answer costs in US dollars; None where nobody knows, as for tiers that are dearer
+    than the catalog's prices. A cheaper one ("flex") counts as its most.
+    """
+    if answer.service_tier in DEARER_TIERS:
+        return None
+    return model.prices.cost(answer.usage)
 
 
 def is_free(failure: CallError, answered: bool) -> bool:

@@ -87,13 +87,14 @@ class Tally:
                 self._latencies[int(math.log(response.latency) / GROWTH)] += 1
             if response.cached:
                 self._saved_cost += response.saved_cost or 0.0
-            elif response.usage is not None:
-                self._input_tokens += response.usage.input_tokens
-                self._output_tokens += response.usage.output_tokens
-                self._cache_read_tokens += response.usage.cache_read_tokens
-                self._cache_write_tokens += response.usage.cache_write_tokens
-                self._unpriced += response.cost is None
+            else:
                 self._cost += response.cost or 0.0
+                if response.usage is not None:
+                    self._unpriced += response.cost is None
+                    self._input_tokens += response.usage.input_tokens
+                    self._output_tokens += response.usage.output_tokens
+                    self._cache_read_tokens += response.usage.cache_read_tokens
+                    self._cache_write_tokens += response.usage.cache_write_tokens
             if retries:
                 self._retries.update(retries)
         if self._parent is not None:
