@@ -73,7 +73,8 @@ FAREWELL = 5.0
 class Route:
     """What all calls of one client to one model share, in one process.
 
-    `lanes` are drawn from in order; the last one is the account's. `signer`, where there is one,
+    `lanes` are drawn from in order; the last one is the account's. `wire` is the adapter's name.
+    `signer`, where there is one,
     makes the credentials of each request. `answers` is the cache, if there is one, and `keys` tells
     its keys.
     """
@@ -86,6 +87,7 @@ class Route:
     policy: RetryPolicy
     request_timeout: float
     keys: KeySpace
+    wire: str = ""
     answers: Answers | None = None
     signer: Signer | None = None
 
@@ -651,7 +653,7 @@ class Call:
             model=model.name,
             prompt=self._prompt,
             index=self._index,
-            content=answer.content if answer is not None else None,
+            content=answer.content.coming_over(self._route.wire) if answer is not None else None,
             finish_reason=(answer.finish_reason or answer.pending) if answer is not None else None,
             usage=answer.usage if answer is not None else None,
             cost=self._cost(answer, free=free),

@@ -231,9 +231,10 @@ class Client:
         the error's `response`. Closing the generator cuts the connection. `timeout` counts from
         now. An answer out of the cache comes as a stream, too.
         """
-        plan = self._plan(options, use_cache, cache_salt, deadline=self._deadline(timeout))
-        if plan.options.repair:
+        if options.get("repair"):
             raise ConfigError("repair cannot take back what was streamed: use complete()")
+        asked = {**options, "repair": 0}  # the client's own default holds for other calls
+        plan = self._plan(asked, use_cache, cache_salt, deadline=self._deadline(timeout))
         workers = self._workers()
         call = plan.call(prompt, cancellation=workers.cancellation)
         wanted = DELTAS if events else (TextDelta,)
@@ -259,11 +260,14 @@ class Client:
     ) -> Response:
         """Wait for an answer that was begun in the background, by this process or another.
 
-        After `timeout` seconds it raises `DeadlineExceededError`, and the provider goes on.
+        After `timeout` seconds it raises `DeadlineExceededError`, and the provider goes on. An
+        `output_schema` is to be given here again.
         """
         if not isinstance(response_id, str) or not response_id:
             raise ConfigError(f"response_id must be a response's id, not {response_id!r}")
-        asked = {**options, "background": True}
+        if options.get("repair"):
+            raise ConfigError("repair needs the question, which is not at hand: use complete()")
+        asked = {**options, "background": True, "repair": 0}
         deadline = self._deadline(timeout)
         plan = self._plan(asked, False, "", deadline=deadline, resume=response_id)
         return self._completed(plan, None)
@@ -566,15 +570,19 @@ class Client:
         self, call: Call, steps: Generator[Delta, None, Response], *, events: bool
     ) -> Generator[Any, None, None]:
         here = self._here
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    delta = next(steps)
-                except StopIteration as end:
-                    response: Response = end.value
-                    break
-                yield delta if events else delta.text  # type: ignore[union-attr]
-        here.tally.add(response, call.retries)
+        response = None
+        try:
+            with contextlib.closing(steps):
+                while response is None:
+                    try:
+                        delta = next(steps)
+                    except StopIteration as end:
+                        response = end.value
+                    else:
+                        yield delta if events else delta.text  # type: ignore[union-attr]
+        finally:
+            left = response or call.failed(CallCancelledError("the stream was closed early"))
+            here.tally.add(left, call.retries)
         yield response.raise_for_error()
 
     def _run(
@@ -626,7 +634,10 @@ class Client:
             return None
         return JournalFile(
             Journal.of(journal),
-            models=[model.name for model in self._models],
+            models=[
+                f"{model.name}-{model.effort}" if model.effort else model.name
+                for model in self._models
+            ],
             params=self._sent(plan),
             prompts=prompts if isinstance(prompts, Sequence) else (),
         )
@@ -636,6 +647,8 @@ class Client:
         sent = {**plan.params.given(), "extra_body": self._settings.extra_body}
         if plan.options.cache_salt:
             sent["cache_salt"] = plan.options.cache_salt
+        if plan.asked.previous_response_id is not None:
+            sent["previous_response_id"] = plan.asked.previous_response_id
         output = plan.fields.get("output")
         if output is not None:
             sent["output"] = {"schema": output.schema, "name": output.name}

@@ -171,7 +171,9 @@ class _Plan:
         self.model = model = _addressed(model)
         self.counter = Counter(model)
         self._settings = settings
-        self._adapter = ADAPTERS[adapter_of(model, asked.responses_api)]
+        self._adapter = ADAPTERS[
+            adapter_of(model, asked.responses_api, tools=bool(settings.extra_body.get("tools")))
+        ]
         self._asked = {
             "extra_body": settings.extra_body,
             "extra_headers": settings.extra_headers,

@@ -55,8 +55,9 @@ class CallOptions:
                 f"use_responses_api must be True, False or None, not {self.use_responses_api!r}"
             )
         for name in ("completion_window", "previous_response_id"):
-            if not isinstance(getattr(self, name), (str, type(None))):
-                raise ConfigError(f"{name} must be a string, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigError(f"{name} must be a string with something in it, not {value!r}")
         if type(self.repair) is not int or not 0 <= self.repair <= MOST_REPAIRS:
             raise ConfigError(f"repair must be 0 to {MOST_REPAIRS}, not {self.repair!r}")
         self._check_together()
@@ -122,21 +123,31 @@ def _schema_of_class(source: type) -> OutputSchema:
     return output_schema(source)
 
 
-def adapter_of(model: Model, responses_api: bool | None) -> str:
-    """The name of the wire format to speak with `model`; `ConfigError` for one it does not know."""
+def adapter_of(model: Model, responses_api: bool | None, *, tools: bool = False) -> str:
+    """The name of the wire format to speak with `model`; `ConfigError` for one it does not know.
+
+    `tools` says that function tools are offered: some models take them in Responses only.
+    """
     if responses_api is None:
-        responses_api = model.mode == "responses" or (
-            "responses" in model.endpoints and "chat" not in model.endpoints
-        )
+        responses_api = _needs_responses_api(model, tools)
     if not responses_api:
         return model.provider.adapter
     speaks = not model.endpoints or "responses" in model.endpoints
     if model.provider.adapter not in ("openai_chat", "openai_responses") or not speaks:
+        hint = ""
+        if model.provider.adapter == "openai_chat":
+            hint = " (or add `responses` to `endpoints` in the model's YAML entry)"
         raise ConfigError(
             f"{model.name} has no Responses API: leave out use_responses_api, background and "
-            "previous_response_id (or set `endpoints: [responses]` in the model's YAML entry)"
+            f"previous_response_id{hint}"
         )
     return "openai_responses"
+
+
+def _needs_responses_api(model: Model, tools: bool) -> bool:
+    if model.mode == "responses" or "responses" not in model.endpoints:
+        return model.mode == "responses"
+    return "chat" not in model.endpoints or (tools and "responses_tools" in model.supports)
 
 
 def divided(

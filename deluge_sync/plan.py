@@ -34,11 +34,14 @@ class Plan:
 
     def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> Call:
         """A call, ready to run: everything that can be wrong with it is found here."""
-        route = self.routes.draw(responses_api=self.asked.responses_api)
+        tools = bool(self.fields.get("extra_body", {}).get("tools"))
+        route = self.routes.draw(responses_api=self.asked.responses_api, tools=tools)
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)
-        if type(prompt) is not str and conversation.has_files_to_fetch:
-            conversation = self._fetched(conversation, cancellation)
+        if type(prompt) is not str:
+            conversation = conversation.going_over(route.wire)
+            if conversation.has_files_to_fetch:
+                conversation = self._fetched(conversation, cancellation)
         request = Request(
             conversation,
             self.routes.accepted(self.params, route, strict=self.asked.strict),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Routes:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._routes: dict[tuple[str, str | None, bool | None], Route] = {}
+        self._routes: dict[tuple[str, str | None, bool | None, bool], Route] = {}
         self._params: dict[tuple[int, SamplingParams], SamplingParams] = {}
         self._latest: tuple[Route | None, SamplingParams, SamplingParams]
         self._latest = (None, SamplingParams(), SamplingParams())
@@ -88,20 +88,20 @@ class Routes:
             max_in_flight=settings.max_concurrent_requests,
         )
 
-    def draw(self, *, responses_api: bool | None = None) -> Route:
+    def draw(self, *, responses_api: bool | None = None, tools: bool = False) -> Route:
         """A route by the models' weights."""
         if len(self._models) == 1:
-            return self.to(self._models[0], responses_api=responses_api)
+            return self.to(self._models[0], responses_api=responses_api, tools=tools)
         self.check()  # a key that is missing shows at once, not when its model is drawn
         drawn = random.choices(self._models, self._settings.model_weights)[0]
-        return self.to(drawn, responses_api=responses_api)
+        return self.to(drawn, responses_api=responses_api, tools=tools)
 
-    def to(self, model: Model, *, responses_api: bool | None = None) -> Route:
+    def to(self, model: Model, *, responses_api: bool | None = None, tools: bool = False) -> Route:
         """The route to `model`, over OpenAI's Responses API where that is asked for or needed."""
-        key = (model.name, model.effort, responses_api)
+        key = (model.name, model.effort, responses_api, tools)
         route = self._routes.get(key)
         if route is None:
-            adapter = adapter_of(model, responses_api)
+            adapter = adapter_of(model, responses_api, tools=tools)
             route = self._routes.setdefault(key, self._make(model, adapter))
         return route
 
@@ -119,9 +119,8 @@ class Routes:
         if accepted is None or strict:
             kept, refused = route.model.accepts(params)
             unknown = route.adapter.UNSUPPORTED.intersection(kept.given())
-            dropped = sorted({*refused, *unknown})
-            if dropped:
-                remark = f"{route.model.name} does not take {', '.join(dropped)}"
+            if refused or unknown:
+                remark = _remark(route.model, params, refused, unknown)
                 if strict:
                     raise ConfigError(remark)
                 warn_once(f"{remark}: not sent")
@@ -194,6 +193,7 @@ class Routes:
                 base_url=model.provider.base_url,
                 server=model.provider.launch or model.provider.base_url,
             ),
+            wire=adapter,
             answers=self.answers,
             signer=signer,
         )
@@ -244,6 +244,23 @@ class Routes:
                 user_agent=USER_AGENT,
             ),
         )
+
+
+def _remark(
+    model: Model, params: SamplingParams, refused: Iterable[str], unknown: Iterable[str]
+) -> str:
+    """What cannot be sent, and why."""
+    words = sorted({*refused, *unknown})
+    if "reasoning_effort" in words:
+        effort = params.reasoning_effort or model.effort
+        known = ", ".join(model.efforts) or "none at all"
+        words[words.index("reasoning_effort")] = f"reasoning_effort={effort!r} (it takes {known})"
+    return f"{model.name} does not take {', '.join(words)}{_over_wire(unknown)}"
+
+
+def _over_wire(unknown: Iterable[str]) -> str:
+    names = sorted(unknown)
+    return f" ({' and '.join(names)}: not in this API)" if names else ""
 
 
 def _answers(settings: Settings, runtime: Runtime) -> Answers | None:

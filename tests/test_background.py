@@ -173,3 +173,49 @@ def test_many_wait_at_once() -> None:
         for thread in threads:
             thread.join()
     assert not failed
+
+
+def test_a_streamed_run_that_is_given_up_is_cancelled_at_the_server() -> None:
+    prompt = "one two three four five six seven " * 20
+    with Sandbox(event_delay=0.02) as sandbox:
+        client = client_for(sandbox)
+        pieces = client.stream_chat(prompt, background=True)
+        next(pieces)
+        pieces.close()
+        assert paths(sandbox)[-1] == "POST cancel"
+        with pytest.raises(DeadlineExceededError) as caught:
+            list(client.stream_chat(prompt, background=True, timeout=0.2))
+        assert paths(sandbox)[-1] == "POST cancel"
+        assert caught.value.response.response_id
+
+
+@pytest.mark.parametrize("again", [["503", "503"], [Fault("429", retry_after=0.01)], ["reset"]])
+@pytest.mark.parametrize("kind", ["stream_cut", "stream_malformed", "stream_error"])
+def test_a_streamed_run_is_begun_once_whatever_happens_to_its_connections(
+    kind: str, again: list
+) -> None:
+    with Sandbox() as sandbox:
+        sandbox.script([Fault(kind, after=3), *again])
+        response = client_for(sandbox).stream(
+            "one two three four", file=io.StringIO(), background=True
+        )
+        assert response.completion == "one two three four"
+        assert sum(record.method == "POST" for record in sandbox.journal) == 1
+
+
+def test_a_resumed_answer_cannot_be_repaired_without_its_question(sandbox: Sandbox) -> None:
+    with pytest.raises(ConfigError, match="repair needs the question"):
+        client_for(sandbox).resume_background("resp_1", json_mode=True, repair=1)
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6-sol", "gpt-6.1-sol"])
+def test_tools_of_recent_models_go_over_the_responses_api_by_themselves(model: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    with Sandbox() as sandbox:
+        client = client_for(sandbox, model, extra_body={"tools": [tool]})
+        response = client.complete('[[sandbox:call look {"at": "it"}]]')
+        assert response.content.tool_calls[0].name == "look"
+        assert sandbox.journal[0].path.endswith("/responses")
+        assert sandbox.journal[0].body["tools"][0]["name"] == "look"
+        client_for(sandbox, "gpt-4.1-mini", extra_body={"tools": [tool]}).complete("Hello")
+        assert sandbox.journal[-1].path.endswith("/chat/completions")

@@ -8,7 +8,7 @@ from typing import Optional
 
 import pytest
 
-from deluge_sync import ConfigError, Conversation, MemoryStore, OutputError
+from deluge_sync import ConfigError, Conversation, DelugeError, MemoryStore, OutputError
 from deluge_sync.testing import Reply, Sandbox
 
 from .helpers import client_for
@@ -102,6 +102,33 @@ def test_repairs_end() -> None:
             client.complete("Where?", output_schema=Place, repair=2)
         assert sandbox.requests == 3
         assert client.usage().attempts == 3
+
+
+def test_what_was_paid_before_a_repair_failed_is_counted() -> None:
+    with Sandbox(answer="nonsense") as sandbox:
+        sandbox.script([None, "400"])
+        client = client_for(sandbox)
+        (response,) = client.map(["Where?"], output_schema=SCHEMA, repair=1)
+    assert response.is_error
+    assert response.completion == "nonsense"
+    assert response.usage.output_tokens > 0
+    assert client.last_run.cost == response.cost > 0
+
+
+def test_a_cut_off_answer_is_not_repaired() -> None:
+    with Sandbox(answer=BONN) as sandbox:
+        client = client_for(sandbox)
+        with pytest.raises(OutputError, match="max_new_tokens"):
+            client.complete("Where?", output_schema=Place, max_new_tokens=3, repair=2)
+        assert sandbox.requests == 1
+
+
+def test_a_budget_holds_for_repairs_whose_prompts_are_longer() -> None:
+    with Sandbox(answer=lambda asked: "word " * 9_000) as sandbox:
+        client = client_for(sandbox, max_cost=0.0165)
+        with pytest.raises(DelugeError):
+            client.complete("Where?", output_schema=SCHEMA, max_new_tokens=5_000, repair=1)
+    assert client.usage().cost <= 0.0165
 
 
 def test_an_answer_cut_off_by_its_length_says_so() -> None:

@@ -20,7 +20,7 @@ from .failures import read_answer, request_id
 from .openai_common import fault, limits, schema_of
 from .options import refuse
 from .responses_events import ResponsesFold
-from .responses_input import input_fields
+from .responses_input import input_fields, with_flat_tools
 from .responses_output import read_response
 
 __all__ = [
@@ -57,7 +57,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
     """The call for `request`; see `base.Adapter.encode`.
 
     `extra_body`'s `reasoning` is merged into ours, so `{"reasoning": {"summary": None}}` asks for
-    no summary.
+    no summary. Its function tools may be those of Chat, which nests them.
     """
     return post(
         join_url(model.provider.base_url, "/responses"),
@@ -65,7 +65,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
         JSON_HEADERS,
         model.provider.headers,
         request.extra_headers,
-        extra_body=request.extra_body,
+        extra_body=with_flat_tools(request.extra_body),
         nested="reasoning",
     )
 

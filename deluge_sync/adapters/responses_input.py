@@ -6,6 +6,7 @@ From the openai SDK 3.54 (`types/responses/response_input_item_param.py` and the
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import PromptError
@@ -52,6 +53,20 @@ def input_fields(request: Request, model: Model) -> dict[str, Any]:
         ttl = {"ttl": cache.ttl} if cache.ttl is not None else {}
         fields["prompt_cache_options"] = {"mode": "explicit", **ttl}
     return fields
+
+
+def with_flat_tools(extra_body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`extra_body` with its function tools in the form of this API."""
+    tools = extra_body.get("tools")
+    if not isinstance(tools, (list, tuple)):
+        return extra_body
+    return {**extra_body, "tools": [_flat_tool(tool) for tool in tools]}
+
+
+def _flat_tool(tool: Any) -> Any:
+    if isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping):
+        return {"type": "function", **tool["function"]}
+    return tool
 
 
 def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:

@@ -24,6 +24,7 @@ SUPPORTS = (
     "reasoning",
     "prompt_caching",
     "cache_breakpoints",
+    "responses_tools",
     "web_search",
     "computer_use",
     "prefill",

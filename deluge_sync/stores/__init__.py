@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..values.errors import ConfigError
+from ..values.request import CACHE_PATTERNS
 from .base import Store
 
 
@@ -25,6 +26,11 @@ def opened_store(cache: Any) -> Store | None:
         raise ConfigError(
             f"cache must be a folder's path, a Store, or True for the user's cache folder, "
             f"not {cache!r}"
+        )
+    if cache in CACHE_PATTERNS:
+        raise ConfigError(
+            f"cache={cache!r} is what the provider is to keep, and goes with each call; the "
+            "client's own cache is a folder"
         )
     # Imported when asked for: diskcache brings sqlite3 and pickle with it.
     from .disk import DiskStore

@@ -25,6 +25,12 @@ _MAGIC = (
     (b"fLaC", "audio/flac"),
 )
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+_HEIF = {b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif"}
+_TOLD_BY_CONTENT = frozenset(
+    ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/wav")
+)
+"""Kinds that always begin with the same bytes: what does not is another kind."""
+_OTHER_NAMES = {"image/jpg": "image/jpeg", "audio/mpeg": "audio/mp3", "audio/x-wav": "audio/wav"}
 _BY_SUFFIX = {
     ".csv": "text/csv",
     ".htm": "text/html",
@@ -60,7 +66,7 @@ class Image:
         _check_one(self)
         if self.data and not self.media_type.startswith("image/"):
             kind = self.media_type or "an unknown kind"
-            raise PromptError(f"this is not a picture (png, jpeg, gif or webp) but {kind}")
+            raise PromptError(f"this is not a picture (png, jpeg, gif, webp or heic) but {kind}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,8 @@ def media_type_of(data: bytes, name: str = "") -> str:
             return kind
     if data[:4] == b"RIFF":
         return _RIFF.get(data[8:12], "")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        return _HEIF[data[8:12]]
     return _BY_SUFFIX.get(Path(name).suffix.lower(), "")
 
 
@@ -158,23 +166,33 @@ def data_url(data: bytes, media_type: str) -> str:
 
 def _read(source: Source, media_type: str) -> tuple[bytes, str, str]:
     """The data or the URL, and the media type as far as it can be told."""
+    name = declared = ""
     if isinstance(source, Path):
-        data = _contents(source)
-        return data, "", media_type or media_type_of(data, source.name)
-    if isinstance(source, (bytes, bytearray, memoryview)):
+        data, name = _contents(source), source.name
+    elif isinstance(source, (bytes, bytearray, memoryview)):
         data = _sized(bytes(source), "this file")
-        return data, "", media_type or media_type_of(data)
-    if isinstance(source, str):
-        if source[:5].lower() == "data:":
-            data, declared = _from_data_url(source)
-            return data, "", media_type or media_type_of(data) or declared
-        if _HTTP_URL.fullmatch(source):
-            return b"", source, media_type
+    elif isinstance(source, str) and source[:5].lower() == "data:":
+        data, declared = _from_data_url(source)
+    elif isinstance(source, str) and _HTTP_URL.fullmatch(source):
+        return b"", source, media_type
+    elif isinstance(source, str):
         raise PromptError(
             "a file is given as a pathlib.Path, bytes, an http(s) URL or a data URL; "
             "a plain string could be anybody's, so it is never opened as a path"
         )
-    raise PromptError(f"a file is a Path, bytes or a URL, not {type(source).__name__}")
+    else:
+        raise PromptError(f"a file is a Path, bytes or a URL, not {type(source).__name__}")
+    return data, "", _kind(data, name, media_type or declared)
+
+
+def _kind(data: bytes, name: str, declared: str) -> str:
+    """The media type; `PromptError` where what is declared is not what is there."""
+    declared = _OTHER_NAMES.get(declared, declared)
+    found = media_type_of(data, name)
+    if declared in _TOLD_BY_CONTENT and found != declared:
+        what = f"{found} instead" if found else "something else"
+        raise PromptError(f"{name or 'this file'} is said to be {declared}, but holds {what}")
+    return declared or found
 
 
 def _contents(path: Path) -> bytes:

@@ -48,6 +48,12 @@ class SamplingParams:
         object.__setattr__(self, "_given", given)  # asked for with each call
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
+            raise ConfigError(f"top_logprobs must be 0 to 20, not {self.top_logprobs}")
+        if self.thinking_budget is not None and self.thinking_budget < -1:
+            raise ConfigError(
+                f"thinking_budget must be a number of tokens, not {self.thinking_budget}"
+            )
         if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
             raise ConfigError(
                 f"reasoning_effort must be one of {', '.join(EFFORTS)}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Union
 
 from . import media
@@ -35,23 +35,27 @@ class Thinking:
 
     `signature` is the vendor's proof that must go back with it unchanged (at OpenAI, the encrypted
     thinking itself, with its `id`); `redacted` marks thinking that is sent only as an opaque blob
-    (then `text` is that blob).
+    (then `text` is that blob). `origin` is the wire format it came over: no other one's proof.
     """
 
     text: str
     signature: str | None = None
     redacted: bool = False
     id: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """The model asks for a tool. `signature` is a vendor's proof to echo (Gemini)."""
+    """The model asks for a tool. `signature` is a vendor's proof to echo (Gemini), `origin` the
+    wire format that it came over.
+    """
 
     id: str
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     signature: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,26 @@ class Message:
     def assistant(cls, text: str) -> Message:
         """An assistant's message."""
         return cls("assistant", (Text(text),))
+
+    def coming_over(self, wire: str) -> Message:
+        """With the proofs in it marked as those of a wire format."""
+        if not any(_is_signed(part) for part in self.parts):
+            return self
+        return Message(self.role, tuple(_marked(part, wire) for part in self.parts))
+
+    def going_over(self, wire: str) -> Message:
+        """Without the proofs that another wire format gave, and the thinking only they show."""
+        if not any(_is_foreign(part, wire) for part in self.parts):
+            return self
+        parts = []
+        for part in self.parts:
+            if not _is_foreign(part, wire):
+                parts.append(part)
+            elif isinstance(part, ToolCall):
+                parts.append(replace(part, signature=None, origin=None))
+            elif isinstance(part, Thinking) and not part.redacted and part.text:
+                parts.append(Thinking(part.text))
+        return Message(self.role, tuple(parts))
 
     def add(self, *parts: Part) -> Message:
         """With `parts` added."""
@@ -145,6 +169,22 @@ class Message:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tools the model asks for."""
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+
+def _is_signed(part: Part) -> bool:
+    return isinstance(part, (Thinking, ToolCall)) and (
+        part.signature is not None or (isinstance(part, Thinking) and part.redacted)
+    )
+
+
+def _marked(part: Part, wire: str) -> Part:
+    if isinstance(part, (Thinking, ToolCall)) and _is_signed(part):
+        return replace(part, origin=wire)
+    return part
+
+
+def _is_foreign(part: Part, wire: str) -> bool:
+    return isinstance(part, (Thinking, ToolCall)) and part.origin not in (None, wire)
 
 
 @dataclass(frozen=True)
@@ -219,6 +259,11 @@ class Conversation:
                 break
             texts.append(message.text or "")
         return "\n\n".join(texts) if texts else None
+
+    def going_over(self, wire: str) -> Conversation:
+        """Without what only another wire format understands (see `Message.going_over`)."""
+        messages = tuple(message.going_over(wire) for message in self.messages)
+        return self if messages == self.messages else Conversation(messages)
 
     @property
     def has_files_to_fetch(self) -> bool:

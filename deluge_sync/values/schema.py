@@ -72,6 +72,8 @@ def output_schema(source: Any) -> OutputSchema:
     if isinstance(source, OutputSchema):
         return source
     if isinstance(source, Mapping):
+        if isinstance(source.get("schema"), Mapping) and "type" not in source:
+            raise ConfigError("output_schema: give the inner schema itself, without its wrapper")
         schema = sound_schema(source)
         return OutputSchema(schema, _name(schema.get("title")), schema)
     if is_pydantic(source):
