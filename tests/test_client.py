@@ -656,3 +656,29 @@ def test_making_a_client_starts_nothing() -> None:
     before = threading.active_count()
     Client("sandbox/echo")
     assert threading.active_count() == before
+
+
+def test_proofs_of_one_vendor_are_not_sent_to_another(sandbox: Sandbox) -> None:
+    prompt = "[[sandbox:think I wonder.]] Hello"
+    thought = client_for(sandbox, "claude-opus-4-6").complete(prompt, reasoning_effort="high")
+    assert thought.content.parts[0].signature
+    turns = Conversation().user(prompt).add(thought.content).user("And now?")
+    for model in ("gemini-3.5-flash", "gpt-4.1-mini", "claude-opus-4-6"):
+        assert client_for(sandbox, model).complete(turns).completion == "And now?"
+        sent = str(sandbox.journal[-1].body)
+        assert (thought.content.parts[0].signature in sent) == model.startswith("claude")
+
+
+def test_an_effort_that_the_model_does_not_know_is_named_with_those_it_does(
+    sandbox: Sandbox,
+) -> None:
+    with pytest.raises(ConfigError, match=r"reasoning_effort='xhigh' \(it takes low, medium, high"):
+        client_for(sandbox, "o3").complete("Hello", reasoning_effort="xhigh", strict=True)
+    with pytest.raises(UnknownModelError, match="no effort 'xhigh'"):
+        client_for(sandbox, "o3-xhigh")
+    assert sandbox.requests == 0
+
+
+def test_a_pattern_of_the_providers_cache_is_no_folder() -> None:
+    with pytest.raises(ConfigError, match="goes with each call"):
+        Client("claude-haiku-4-5", cache="system_and_tools")

@@ -633,3 +633,11 @@ def test_an_answer_in_hand_is_still_written_when_the_run_ends(path: Path) -> Non
     file.record(0, Response("m", "a", 0, Message.assistant("late")))
     closing.join(10)
     assert [row["completion"] for row in rows(path)] == ["late"]
+
+
+def test_a_run_with_another_effort_in_its_models_name_is_another(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        path = tmp_path / "journal.jsonl"
+        client_for(sandbox, "gpt-5.2").map(["a"], journal=path)
+        with pytest.raises(JournalError, match="model"):
+            client_for(sandbox, "gpt-5.2-high").map(["a"], journal=path)
