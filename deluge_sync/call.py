@@ -25,6 +25,7 @@ from .values.errors import (
     CallError,
     ConfigError,
     DeadlineExceededError,
+    DecodeError,
     DelugeError,
     OutputError,
     PostprocessError,
@@ -144,6 +145,7 @@ class Call:
         self._latency: float | None = None
         self._request_id: str | None = None
         self._body: BodyStream | None = None
+        self._before = ""
         self._said: list[str] = []
         self._wanted: tuple[type, ...] = ()
         self._parsed: Any = None
@@ -246,8 +248,10 @@ class Call:
     def failed(self, error: DelugeError) -> Response:
         """The response of this call with `error`, and with what there was of an answer."""
         part = self._paid
-        if part is None and self._said:
-            part = Answer(Message("assistant", (Text("".join(self._said)),)), Usage(), None)
+        if self._said:
+            text = self._before + "".join(self._said)
+            usage = Usage() if part is None else part.usage
+            part = Answer(Message("assistant", (Text(text),)), usage, None)
         return self._response(part, error=error)
 
     # The steps, from the outermost to the innermost
@@ -258,9 +262,9 @@ class Call:
         deadline = math.inf if self._options.deadline is None else self._options.deadline
         self._attempts = self._attempts_until(deadline)
 
-    def _attempts_until(self, deadline: float) -> Attempts:
+    def _attempts_until(self, deadline: float, policy: RetryPolicy | None = None) -> Attempts:
         return Attempts(
-            self._route.policy,
+            policy or self._route.policy,
             deadline=deadline,
             cancellation=self._cancellation,
             may_retry=self._route.lanes[-1].may_retry,
@@ -268,8 +272,12 @@ class Call:
         )
 
     def _looks(self) -> Attempts:
-        """The attempts of one look at an answer in the background."""
-        return self._attempts_until(self._attempts.deadline)
+        """The attempts of one look at an answer in the background: more than one, whatever the
+        client says of calls. The answer is under way, and paid for.
+        """
+        least = RetryPolicy()
+        policy = max(self._route.policy, least, key=lambda policy: policy.max_attempts)
+        return self._attempts_until(self._attempts.deadline, policy)
 
     def _valid(self) -> Steps:
         """The answer, which is asked for again where it does not parse as it should."""
@@ -278,7 +286,7 @@ class Call:
         for _ in range(self._options.repair):
             if problem is None or answer.finish_reason == "length":
                 break
-            self._paid = answer
+            self._paid, self._before = answer, ""
             self._ask(conversation=_with_complaint(self._request.conversation, answer, problem))
             repaired = yield from self._whole()
             answer = repaired._replace(usage=answer.usage.plus(repaired.usage))
@@ -296,7 +304,7 @@ class Call:
             if answer.continuation in tokens or len(tokens) >= MOST_PIECES:
                 return answer._replace(continuation=None, finish_reason="length")
             tokens.add(answer.continuation)
-            self._paid = answer
+            self._paid, self._before = answer, answer.content.text or ""
             self._ask(continuation=answer.continuation)
             answer = joined(answer, (yield from self._attempts.run(self._attempt)))
         return answer
@@ -323,8 +331,8 @@ class Call:
         self._response_id = answer.response_id
         try:
             return self._awaited(answer.response_id)
-        except BaseException:
-            if self._options.resume is None:
+        except BaseException as error:
+            if self._options.resume is None and not _is_verdict(error):
                 self._cancel_there(answer.response_id)
             raise
 
@@ -341,9 +349,21 @@ class Call:
                 )
             self._cancellation.sleep(min(pause, left))
             pause = min(pause * 1.5, SLOWEST_POLL)
-            answer = drained(self._looks().run(lambda: self._within_limits({"requests": 1})))
+            answer = self._look()
             if answer.pending is None:
                 return answer
+
+    def _look(self) -> Answer:
+        looks = self._looks()
+
+        def attempt() -> Steps:
+            try:
+                return (yield from self._within_limits({"requests": 1}))
+            except CallError as error:
+                looks.final = _is_verdict(error)
+                raise
+
+        return drained(looks.run(attempt))
 
     def _within_limits(self, amounts: Weights, purse: Purse | None = None) -> Steps:
         """One request and its answer, drawn from the limits."""
@@ -385,7 +405,11 @@ class Call:
             self._saw(body.head)
             if not _has_events(body.head):
                 reply = body.head._replace(body=_rest(body))
-                return route.adapter.decode(reply, route.model)
+                answer = route.adapter.decode(reply, route.model)
+                yield from (d for d in replayed(answer) if isinstance(d, self._wanted))
+                return answer
+            for lane in route.lanes:
+                lane.hear()
             return (yield from self._folded(route.adapter.fold(body.head, route.model), body))
         finally:
             body.close()
@@ -476,6 +500,7 @@ class Call:
 
     def _ask(self, **changes: Any) -> None:
         """Have the next attempt send the request with `changes`."""
+        self._said.clear()
         self._request = dataclasses.replace(self._request, **changes)
         self._http = self._route.adapter.encode(self._request, self._route.model)
         self._weights = weights(self._http, self._request, self._route.model)
@@ -590,7 +615,7 @@ class Call:
         answered = head is not None
         if head is not None:
             hints = self._route.adapter.limits(head)
-            if failure is not None and self._request.stream and _has_events(head):
+            if answer is None and self._request.stream and _has_events(head):
                 answered = False  # it broke off: what it has used until then nobody knows
         drawn = actual(answer, failure, answered)
         succeeded = answer is not None
@@ -618,11 +643,10 @@ class Call:
         parse = self._options.parse
         if parse is None or answer.error is not None or answer.pending is not None:
             return None
-        text = answer.content.text
-        if text is None and answer.content.tool_calls:
+        if answer.content.tool_calls:
             return None
         try:
-            self._parsed = parse(text or "")
+            self._parsed = parse(answer.content.text or "")
         except OutputError as error:
             if answer.finish_reason == "length":
                 return OutputError("the answer was cut off by its length: raise max_new_tokens")
@@ -693,6 +717,13 @@ class Call:
             )
         error.response = response
         return response.replace(error=error)
+
+
+def _is_verdict(error: BaseException) -> bool:
+    """Whether an error is what the vendor says of a run, in a good answer to a look at it."""
+    if not isinstance(error, CallError) or isinstance(error, DecodeError):
+        return False
+    return error.status is not None and 200 <= error.status <= 299
 
 
 def _background(route: Route) -> BackgroundAdapter:

@@ -20,7 +20,7 @@ from .engine.clock import monotonic
 from .estimate import Estimate, estimated
 from .journal import Journal, JournalFile
 from .options import divided
-from .pieces import Pieces
+from .pieces import Pieces, end_dropped
 from .plan import Plan
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
@@ -240,9 +240,7 @@ class Client:
         wanted = DELTAS if events else (TextDelta,)
         found = workers.routes.find(call)
         steps = call.stream(*wanted) if found is None else call.replay(found, *wanted)
-        return Pieces(
-            self._pieces(call, steps, events=events), cut=call.cut, orphans=self._here.orphans
-        )
+        return Pieces(self._pieces(call, steps, events=events), cut=call.cut)
 
     def start_background(
         self, prompt: Any, *, timeout: float | None = None, **options: Any
@@ -522,7 +520,7 @@ class Client:
         detach: bool = False,
     ) -> Plan:
         settings = self._settings
-        self._here.bury_orphans()
+        end_dropped()
         asked, sampling = divided(options, settings.call_options)
         if not isinstance(cache_salt, str):
             raise ConfigError(f"cache_salt must be a string, not {cache_salt!r}")

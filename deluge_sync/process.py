@@ -10,7 +10,6 @@ import functools
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -21,7 +20,7 @@ from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.deadlines import Deadlines
 from .engine.runtime import current
-from .pieces import Orphans
+from .pieces import end_dropped
 from .progress import Progress
 from .routes import Routes
 from .run import Run
@@ -77,7 +76,6 @@ class ClientProcess:
         self.last_run: Run | None = None
         self.futures: weakref.WeakKeyDictionary[ResponseFuture, None] = weakref.WeakKeyDictionary()
         self.kept: dict[ResponseFuture, None] = {}
-        self.orphans: Orphans = deque()
         self._workers: Workers | None = None
         self._all_workers: weakref.WeakSet[Workers] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -100,19 +98,13 @@ class ClientProcess:
 
     def close(self) -> None:
         """Cancel all that is under way."""
-        self.bury_orphans()
+        end_dropped()
         with self._lock:
             self._workers = None
             every = tuple(self._all_workers)
             self.kept.clear()
         for workers in every:
             workers.close()
-
-    def bury_orphans(self) -> None:
-        """Give back what streams held that were dropped."""
-        while self.orphans:
-            with contextlib.suppress(IndexError):  # another thread was faster
-                self.orphans.popleft()()
 
     def remember(self, future: ResponseFuture) -> None:
         """Know `future` for `as_completed()` and `wait_for_all()`."""

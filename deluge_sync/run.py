@@ -142,7 +142,9 @@ class Run:
                 return
         try:
             call = self._prepared(prompt, index)
-        except PromptError as error:
+        except CallCancelledError:
+            raise
+        except (PromptError, CallError) as error:  # a CallError from fetching a file
             bad = Response(model=self._model, prompt=prompt, index=index, error=error)
             put((index, self._finished(index, bad)))
             return
@@ -172,11 +174,12 @@ class Run:
         if self._journal is not None:
             self._journal.expect(index)
         piece = functools.partial(self._answer, call, index, context, put)
-        if self._vanguard is None or call.beginning is None:
+        beginning = None if self._vanguard is None else call.beginning
+        if self._vanguard is None or beginning is None:
             self._crew.do(piece)
-        elif self._vanguard.goes_first(call.beginning):
-            self._crew.do(functools.partial(self._lead, call.beginning, piece))
-        elif not self._vanguard.holds(call.beginning, piece):
+        elif self._vanguard.goes_first(beginning):
+            self._crew.do(functools.partial(self._lead, beginning, piece))
+        elif not self._vanguard.holds(beginning, piece):
             self._crew.do(piece)
 
     def _answer(self, call: Call, index: int, context: Context, put: Put) -> None:
@@ -219,7 +222,8 @@ class Run:
     def _restored(self, response: Response) -> Response:
         """A response that the journal had."""
         self.tally.restore()
-        if self._parse is not None and response.completion is not None:
+        called = response.content is not None and response.content.tool_calls
+        if self._parse is not None and response.completion is not None and not called:
             try:
                 response = response.replace(parsed=self._parse(response.completion))
             except OutputError as error:

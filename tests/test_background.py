@@ -13,9 +13,10 @@ from deluge_sync import (
     DeadlineExceededError,
     DelugeError,
     NotFoundError,
+    TransientError,
 )
 from deluge_sync import call as call_module
-from deluge_sync.testing import Fault, Sandbox
+from deluge_sync.testing import Fault, Reply, Sandbox
 
 from .helpers import client_for
 
@@ -219,3 +220,17 @@ def test_tools_of_recent_models_go_over_the_responses_api_by_themselves(model: s
         assert sandbox.journal[0].body["tools"][0]["name"] == "look"
         client_for(sandbox, "gpt-4.1-mini", extra_body={"tools": [tool]}).complete("Hello")
         assert sandbox.journal[-1].path.endswith("/chat/completions")
+
+
+def test_a_run_that_failed_is_not_looked_at_again_nor_cancelled() -> None:
+    with Sandbox(answer=Reply("no", finish="failed"), background_polls=1) as sandbox:
+        with pytest.raises(TransientError):
+            client_for(sandbox).complete("Hello", background=True)
+        assert [record.method for record in sandbox.journal] == ["POST", "GET"]
+
+
+def test_a_look_is_repeated_even_where_calls_are_not() -> None:
+    with Sandbox() as sandbox:
+        sandbox.script([None, "503", "503"])
+        response = client_for(sandbox, max_attempts=1).complete("Hello", background=True)
+        assert response.completion == "Hello"

@@ -65,3 +65,10 @@ def test_a_line_without_end_and_events_without_end_are_refused(
         read([b"data: xxxxxxxxxxxxxxxxxxxxxxxx\n"] * 5)
     with pytest.raises(ResponseTooLargeError, match="more than 3 events"):
         read([b"data: x\n\n"] * 4)
+
+
+def test_much_text_outside_of_events_is_read_in_good_time() -> None:
+    rows = ",\n".join(f'  {{"row": "{number}"}}' for number in range(30_000))
+    error = "[\n" + rows + "\n]\n"
+    assert read([error.encode()]) == [ServerEvent("", error.strip(), bare=True)]
+    assert len(read([b"}\n" * 20_000])) == 1

@@ -86,7 +86,7 @@ class CohereFold:
             return []
         try:
             data = as_object(load(event.data), "an event")
-            take = _TAKES.get(data.get("type") or event.name)
+            take = _TAKES.get(text_or_none(data.get("type")) or event.name)
             if take is None and data.get("message") and "delta" not in data:
                 raise failure(self._head, self._model, _broken("ERROR", data["message"]))
             return take(self, data) if take else []

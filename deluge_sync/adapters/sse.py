@@ -38,6 +38,7 @@ class EventReader:
         self._name = ""
         self._data: list[str] = []
         self._bare: list[str] = []
+        self._depth = 0
         self._size = 0
         self._events = 0
         self._began = self._after_return = False
@@ -118,7 +119,9 @@ class EventReader:
             self._name = line[6:].strip()
         elif not _is_field(line):
             self._bare.append(line)
-            if _is_whole("\n".join(self._bare)):
+            self._size += len(line)
+            self._depth += sum(map(line.count, "{[")) - sum(map(line.count, "}]"))
+            if self._depth == 0 and _is_whole("\n".join(self._bare)):
                 self._give_bare(events)
 
     def _give(self, events: list[ServerEvent]) -> None:
@@ -130,7 +133,7 @@ class EventReader:
 
     def _give_bare(self, events: list[ServerEvent]) -> None:
         if self._bare:
-            bare, self._bare = "\n".join(self._bare), []
+            bare, self._bare, self._depth = "\n".join(self._bare), [], 0
             self._add(ServerEvent("", bare, bare=True), events)
 
     def _add(self, event: ServerEvent, events: list[ServerEvent]) -> None:

@@ -202,6 +202,8 @@ class AnswerReader:
             self.leftover = True
             self.reusable = False
             return
+        if error.__context__ is not None and not isinstance(error.__context__, Exception):
+            raise error.__context__  # Ctrl-C, which httptools takes for a failure of ours
         cause = error.__context__ if isinstance(error.__context__, MalformedAnswerError) else error
         raise self._failure or DecodeError(f"not a proper HTTP/1.1 answer: {cause}") from None
 

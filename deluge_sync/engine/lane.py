@@ -141,6 +141,16 @@ class Lane:
         for waiter in woken:
             waiter.alarm.ring()
 
+    def hear(self) -> None:
+        """The server answers, though a call is not over: the limits are no guess any more."""
+        with self._lock:
+            if self._answered:
+                return
+            self._answered = True
+            woken = self._advance(self._clock())
+        for waiter in woken:
+            waiter.alarm.ring()
+
     def may_retry(self) -> bool:
         """Whether the lane's retry budget allows one more retry; takes it from the budget."""
         with self._lock:
