@@ -282,6 +282,8 @@ class Call:
     def _valid(self) -> Steps:
         """The answer, which is asked for again where it does not parse as it should."""
         answer = yield from self._whole()
+        if self._options.parse is None:
+            return answer
         problem = self._problem(answer)
         for _ in range(self._options.repair):
             if problem is None or answer.finish_reason == "length":
@@ -662,6 +664,8 @@ class Call:
     def _cost(self, answer: Answer | None, *, free: bool) -> float | None:
         if free:
             return 0.0
+        if len(self._costs) == 1:  # nearly always
+            return self._costs[0]
         if not self._costs:
             return None
         known = [cost for cost in self._costs if cost is not None]

@@ -102,6 +102,8 @@ class Message:
 
     def coming_over(self, wire: str) -> Message:
         """With the proofs in it marked as those of a wire format."""
+        if len(self.parts) == 1 and type(self.parts[0]) is Text:
+            return self
         if not any(_is_signed(part) for part in self.parts):
             return self
         return Message(self.role, tuple(_marked(part, wire) for part in self.parts))
