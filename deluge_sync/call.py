@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Generator, Hashable, Iterable
@@ -33,6 +34,7 @@ from .values.errors import (
     TransientError,
 )
 from .values.model import Model
+from .values.plain import message_to_plain
 from .values.prompt import Conversation, Message, Text
 from .values.request import Request
 from .values.response import Answer, Response, Usage, joined
@@ -75,9 +77,8 @@ class Route:
     """What all calls of one client to one model share, in one process.
 
     `lanes` are drawn from in order; the last one is the account's. `wire` is the adapter's name.
-    `signer`, where there is one,
-    makes the credentials of each request. `answers` is the cache, if there is one, and `keys` tells
-    its keys.
+    `signer`, where there is one, makes the credentials of each request. `answers` is the cache, if
+    there is one, and `keys` tells its keys.
     """
 
     model: Model
@@ -174,8 +175,8 @@ class Call:
         *others, _ = self._request.conversation.messages
         if not others:
             return None
-        pieces = [self._route.model.name, *(repr(message) for message in others)]
-        return hashlib.sha256("\n".join(pieces).encode("utf-8", "replace")).digest()
+        plain = [self._route.model.name, *(message_to_plain(message) for message in others)]
+        return hashlib.sha256(json.dumps(plain, default=str).encode()).digest()
 
     @property
     def retries(self) -> list[str]:
@@ -554,32 +555,34 @@ class Call:
         self._head = head
         self._request_id = self._route.adapter.request_id(head)
 
-    def _credentials(self, http: HttpRequest) -> tuple[Credential, ...]:
+    def _credentials(
+        self, http: HttpRequest, deadline: float, cancellation: Cancellation
+    ) -> tuple[Credential, ...]:
         signer = self._route.signer
         if signer is None:
             return self._route.credentials
-        return signer.credentials(
-            http, deadline=self._attempts.deadline, cancellation=self._cancellation
-        )
+        return signer.credentials(http, deadline=deadline, cancellation=cancellation)
 
     def _opened(self, http: HttpRequest) -> BodyStream:
+        deadline, cancellation = self._attempts.deadline, self._cancellation
         self._body = self._route.transport.stream(
             http,
-            credentials=self._credentials(http),
-            deadline=self._attempts.deadline,
+            credentials=self._credentials(http, deadline, cancellation),
+            deadline=deadline,
             silence=self._route.request_timeout,
-            cancellation=self._cancellation,
+            cancellation=cancellation,
         )
         return self._body
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()
         limit = sent_at + self._route.request_timeout
+        deadline = min(limit, self._attempts.deadline)
         try:
             reply = self._route.transport.send(
                 self._http,
-                credentials=self._credentials(self._http),
-                deadline=min(limit, self._attempts.deadline),
+                credentials=self._credentials(self._http, deadline, self._cancellation),
+                deadline=deadline,
                 cancellation=self._cancellation,
             )
         except DeadlineExceededError as error:
@@ -593,14 +596,18 @@ class Call:
         return reply
 
     def _cancel_there(self, response_id: str) -> None:
-        """Have the vendor stop working on an answer that nobody waits for any more."""
+        """Have the vendor stop working on an answer that nobody waits for any more.
+
+        In a time of its own: the call's is up, or the call was cancelled.
+        """
         http = _background(self._route).cancel(response_id, self._request, self._route.model)
+        deadline, cancellation = self._clock() + FAREWELL, Cancellation()
         try:
             self._route.transport.send(
                 http,
-                credentials=self._credentials(http),
-                deadline=self._clock() + FAREWELL,
-                cancellation=Cancellation(),
+                credentials=self._credentials(http, deadline, cancellation),
+                deadline=deadline,
+                cancellation=cancellation,
             )
         except DelugeError as error:
             logger.warning("%s could not be cancelled at the server: %s", response_id, error)

@@ -251,7 +251,7 @@ class Client:
         """
         asked = {**options, "background": True}
         plan = self._plan(asked, False, "", deadline=self._deadline(timeout), detach=True)
-        return self._completed(plan, None if prompt is None else prompt)
+        return self._completed(plan, prompt)
 
     def resume_background(
         self, response_id: str, *, timeout: float | None = None, **options: Any
@@ -540,11 +540,7 @@ class Client:
                 resume=resume,
                 detach=detach,
             ),
-            {
-                "extra_body": settings.extra_body,
-                "extra_headers": settings.extra_headers,
-                **asked.of_request(),
-            },
+            settings.request_fields(asked),
         )
 
     def _budget(self, max_cost: float | None) -> Budget | None:

@@ -174,11 +174,7 @@ class _Plan:
         self._adapter = ADAPTERS[
             adapter_of(model, asked.responses_api, tools=bool(settings.extra_body.get("tools")))
         ]
-        self._asked = {
-            "extra_body": settings.extra_body,
-            "extra_headers": settings.extra_headers,
-            **asked.of_request(),
-        }
+        self._fields = settings.request_fields(asked)
         kept, _ = model.accepts(params)
         self._params = kept.without(self._adapter.UNSUPPORTED.intersection(kept.given()))
         self._answers = answers
@@ -190,7 +186,7 @@ class _Plan:
 
     def key(self, conversation: Conversation) -> str | None:
         """The request's key in the cache, None without one; `PromptError` if it cannot be made."""
-        request = Request(conversation, self._params, **self._asked)
+        request = Request(conversation, self._params, **self._fields)
         http = self._adapter.encode(request, self.model)
         return None if self._keys is None else self._keys.key(http, self._salt)
 

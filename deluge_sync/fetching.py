@@ -210,26 +210,6 @@ class Fetcher:
                 )
 
 
-def fetched(
-    part: Media, *, deadline: float, cancellation: Cancellation, allow_loopback: bool = False
-) -> Media:
-    """`Fetcher.fetched`, with the environment's proxies and CA bundles."""
-    fetcher = Fetcher(allow_loopback=allow_loopback)
-    return fetcher.fetched(part, deadline=deadline, cancellation=cancellation)
-
-
-def fetch_all(
-    conversation: Conversation,
-    *,
-    deadline: float,
-    cancellation: Cancellation,
-    allow_loopback: bool = False,
-) -> Conversation:
-    """`Fetcher.fetch_all`, with the environment's proxies and CA bundles."""
-    fetcher = Fetcher(allow_loopback=allow_loopback)
-    return fetcher.fetch_all(conversation, deadline=deadline, cancellation=cancellation)
-
-
 def _with_files(message: Message, download: Download) -> Message:
     parts = tuple(_fetched_part(part, download) for part in message.parts)
     return dataclasses.replace(message, parts=parts)

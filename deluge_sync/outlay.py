@@ -27,6 +27,7 @@ PRICED_AS_USUAL: dict[str, tuple[Any, ...]] = {
 """What `extra_body` may say of these, and the catalog's prices still hold, or are too high."""
 
 DEARER_TIERS = frozenset(("priority", "fast", "scale", "ultrafast", "ON_DEMAND_PRIORITY"))
+"""What answers may say served them, in any vendor's words, that the catalog has no price of."""
 
 BYTES_PER_TOKEN = 4
 """Of a request's body, the usual rule of thumb; settled afterwards."""

@@ -75,6 +75,14 @@ class Settings:
         if self.postprocess is not None and not callable(self.postprocess):
             raise ConfigError("postprocess must be callable")
 
+    def request_fields(self, asked: CallOptions) -> Mapping[str, Any]:
+        """Those of every `Request` beside its conversation and parameters."""
+        return {
+            "extra_body": self.extra_body,
+            "extra_headers": self.extra_headers,
+            **asked.of_request(),
+        }
+
     def _check_types(self) -> None:
         for name in ("name", "base_url", "cache_owner"):
             if not isinstance(getattr(self, name), (str, type(None))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 
@@ -16,6 +17,7 @@ from deluge_sync import (
     TransientError,
 )
 from deluge_sync import call as call_module
+from deluge_sync.engine.clock import monotonic
 from deluge_sync.testing import Fault, Reply, Sandbox
 
 from .helpers import client_for
@@ -234,3 +236,26 @@ def test_a_look_is_repeated_even_where_calls_are_not() -> None:
         sandbox.script([None, "503", "503"])
         response = client_for(sandbox, max_attempts=1).complete("Hello", background=True)
         assert response.completion == "Hello"
+
+
+def test_a_signed_run_is_cancelled_with_credentials_of_their_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of the call have none left: its deadline has passed, or it was cancelled."""
+
+    class Signer:
+        def credentials(self, request, *, deadline, cancellation):  # type: ignore[no-untyped-def]
+            cancellation.check()
+            if monotonic() >= deadline:
+                raise DeadlineExceededError("too late to sign")
+            return ()
+
+    with Sandbox(background_polls=10**6) as sandbox:
+        client = client_for(sandbox)
+        routes = client._workers().routes
+        route = routes.draw(responses_api=True)
+        signed = dataclasses.replace(route, signer=Signer())
+        monkeypatch.setattr(routes, "draw", lambda **options: signed)
+        with pytest.raises(DeadlineExceededError):
+            client.complete("Hello", background=True, timeout=0.2)
+        assert paths(sandbox)[-1] == "POST cancel"

@@ -21,7 +21,7 @@ from deluge_sync import fetching as module
 from deluge_sync.engine import trust
 from deluge_sync.engine.addresses import is_loopback, is_public
 from deluge_sync.engine.cancellation import Cancellation
-from deluge_sync.fetching import Fetcher, fetch_all, fetched
+from deluge_sync.fetching import Fetcher
 from deluge_sync.values.errors import CallCancelledError, DeadlineExceededError
 from deluge_sync.values.media import Audio, File, Image
 
@@ -214,7 +214,9 @@ def test_an_address_that_is_not_public_is_refused_however_it_is_written(host, mo
     with Server(answering(answer(PNG))) as server:
         url = f"https://{host}:{server.port}/a.png?{SECRET}"
         with pytest.raises(PromptError) as caught:
-            fetched(Image(url=url, fetch=True), deadline=in_time(), cancellation=Cancellation())
+            Fetcher().fetched(
+                Image(url=url, fetch=True), deadline=in_time(), cancellation=Cancellation()
+            )
     assert host.strip("[]") in str(caught.value)
     assert SECRET not in str(caught.value)
     assert server.connections == 0
@@ -272,7 +274,7 @@ def test_a_name_that_leads_elsewhere_the_second_time_is_looked_up_once(monkeypat
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
     part = Image(url=f"https://pictures.example/a.png?{SECRET}", fetch=True)
     with pytest.raises(PromptError, match=r"pictures\.example.*refused") as caught:
-        fetched(part, deadline=in_time(), cancellation=Cancellation())
+        Fetcher().fetched(part, deadline=in_time(), cancellation=Cancellation())
     assert SECRET not in str(caught.value)
     assert asked == ["pictures.example"]
     assert tried == [("8.8.8.8", 443)]
@@ -460,9 +462,8 @@ def test_a_name_that_does_not_exist_is_a_bad_prompt(monkeypatch):
 
 
 def all_of(conversation: Conversation) -> Conversation:
-    return fetch_all(
-        conversation, deadline=in_time(), cancellation=Cancellation(), allow_loopback=True
-    )
+    fetcher = Fetcher(allow_loopback=True)
+    return fetcher.fetch_all(conversation, deadline=in_time(), cancellation=Cancellation())
 
 
 def test_in_a_conversation_each_url_is_fetched_once():

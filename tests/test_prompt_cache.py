@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deluge_sync import ConfigError, Conversation
+from deluge_sync import ConfigError, Conversation, Message
+from deluge_sync.engine.cancellation import Cancellation
 from deluge_sync.engine.vanguard import MOST_KNOWN, Vanguard
 from deluge_sync.testing import Sandbox
 
@@ -48,6 +49,18 @@ def test_each_beginning_has_its_own_first(sandbox: Sandbox) -> None:
     ]
     responses = client.map(prompts, cache="system_and_tools", warm_first=True)
     assert sum(bool(response.usage.cache_write_tokens) for response in responses) == 2
+
+
+def test_prompts_that_differ_in_an_earlier_picture_do_not_begin_alike(sandbox: Sandbox) -> None:
+    def prompt(last: int) -> Conversation:
+        shown = Message.user("Look.").add_image(b"\x89PNG\r\n\x1a\n" + bytes([last]))
+        return Conversation((shown,)).assistant("I see.").user("And?")
+
+    plan = client_for(sandbox)._plan({}, True, "")
+    one, same, other = (
+        plan.call(prompt(last), cancellation=Cancellation()).beginning for last in (1, 1, 2)
+    )
+    assert one == same != other
 
 
 def test_others_go_on_when_the_first_fails() -> None:
