@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import dataclasses
 import hashlib
 import json
 import logging
 import math
 from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, cast
+from typing import TYPE_CHECKING, Any, Callable
 
 from .adapters.event_stream import reader_of
 from .cache import Answers, KeySpace
@@ -26,7 +24,6 @@ from .values.errors import (
     CallError,
     ConfigError,
     DeadlineExceededError,
-    DecodeError,
     DelugeError,
     OutputError,
     PostprocessError,
@@ -43,7 +40,7 @@ from .values.wire import HttpRequest, HttpResponse, LimitHint
 
 if TYPE_CHECKING:
     from .adapters import Adapter
-    from .adapters.base import BackgroundAdapter, Fold, ResumableFold
+    from .adapters.base import Fold
     from .engine.transport import BodyStream, Transport
     from .signing import Signer
 
@@ -58,18 +55,10 @@ LONGEST_CALL = 900.0
 for the first grant is not bounded: a big job behind a small limit is slow, it does not hang."""
 
 LONGEST_STREAM = 3_600.0
-LONGEST_BACKGROUND = 36_000.0
-"""The same for an answer that streams, and for one that the vendor works on in the background: its
-slowest lane promises eight hours."""
-
-FIRST_POLL, SLOWEST_POLL = 0.5, 30.0
-"""Seconds between looks at an answer in the background."""
+"""The same for an answer that streams."""
 
 MOST_PIECES = 100
 """Of an answer that the vendor breaks off: more than the longest one has. Each is paid for."""
-
-FAREWELL = 5.0
-"""Seconds to tell the vendor that nobody waits any more."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +81,11 @@ class Route:
     wire: str = ""
     answers: Answers | None = None
     signer: Signer | None = None
+
+    @property
+    def answers_later(self) -> bool:
+        """Whether an answer may be worked on in the background, and is then looked at again."""
+        return hasattr(self.adapter, "poll")
 
 
 @dataclass(frozen=True)
@@ -153,10 +147,7 @@ class Call:
         self._paid: Answer | None = None
         self._response_id: str | None = None
         self._request = request
-        if options.resume is not None:
-            self._http = _background(route).poll(options.resume, request, route.model)
-        else:
-            self._http = route.adapter.encode(request, route.model)
+        self._http = self._first()
         one_answer = not (request.background or request.previous_response_id or options.resume)
         self._answers = route.answers if options.use_cache and one_answer else None
         self.key: str | None = None
@@ -198,11 +189,11 @@ class Call:
         free = False
         try:
             if self._answers is None or self.key is None:
-                answer = drained(self._valid())
+                answer = drained(self._steps())
             else:
                 answer, free = self._answers.once(
                     self.key,
-                    lambda: drained(self._valid()),
+                    lambda: drained(self._steps()),
                     tags=self._tags,
                     deadline=self._attempts.deadline,
                     patience=self._seconds,
@@ -228,7 +219,7 @@ class Call:
     def _streamed(self) -> Generator[Delta, None, Response]:
         self._begin()
         try:
-            answer = yield from self._valid()
+            answer = yield from self._steps()
         except DelugeError as error:
             return self.failed(error)
         if self._answers is not None and self.key is not None:
@@ -272,19 +263,13 @@ class Call:
             clock=self._clock,
         )
 
-    def _looks(self) -> Attempts:
-        """The attempts of one look at an answer in the background: more than one, whatever the
-        client says of calls. The answer is under way, and paid for.
-        """
-        least = RetryPolicy()
-        policy = max(self._route.policy, least, key=lambda policy: policy.max_attempts)
-        return self._attempts_until(self._attempts.deadline, policy)
+    def _steps(self) -> Steps:
+        # What nobody asked for is no step: each costs every delta its way through it.
+        return self._whole() if self._options.parse is None else self._valid()
 
     def _valid(self) -> Steps:
         """The answer, which is asked for again where it does not parse as it should."""
         answer = yield from self._whole()
-        if self._options.parse is None:
-            return answer
         problem = self._problem(answer)
         for _ in range(self._options.repair):
             if problem is None or answer.finish_reason == "length":
@@ -313,10 +298,11 @@ class Call:
         return answer
 
     def _attempt(self) -> Steps:
-        """Money first, then the limits: who waits for money holds no slot."""
         budget = self._options.budget
-        if budget is None:
-            return (yield from self._to_its_end())
+        return self._to_its_end() if budget is None else self._paid_for(budget)
+
+    def _paid_for(self, budget: Budget) -> Steps:
+        """Money first, then the limits: who waits for money holds no slot."""
         deadline, cancellation = self._attempts.deadline, self._cancellation
         with budget.reserved(self._ceiling, deadline, cancellation) as purse:
             answer = yield from self._to_its_end(purse)
@@ -326,47 +312,7 @@ class Call:
             return answer
 
     def _to_its_end(self, purse: Purse | None = None) -> Steps:
-        """The answer, waited for where the vendor works on it in the background."""
-        answer = yield from self._within_limits(self._weights, purse)
-        if answer.pending is None or answer.response_id is None or self._options.detach:
-            return answer
-        self._attempts.final = True  # it is under way: begun again it would be paid twice
-        self._response_id = answer.response_id
-        try:
-            return self._awaited(answer.response_id)
-        except BaseException as error:
-            if self._options.resume is None and not _is_verdict(error):
-                self._cancel_there(answer.response_id)
-            raise
-
-    def _awaited(self, response_id: str) -> Answer:
-        """Look at an answer in the background until it is done; a look that fails is repeated."""
-        route = self._route
-        self._http = _background(route).poll(response_id, self._request, route.model)
-        pause = FIRST_POLL
-        while True:
-            left = self._attempts.deadline - self._clock()
-            if left <= 0:
-                raise DeadlineExceededError(
-                    f"the call's time was up while {response_id} was worked on in the background"
-                )
-            self._cancellation.sleep(min(pause, left))
-            pause = min(pause * 1.5, SLOWEST_POLL)
-            answer = self._look()
-            if answer.pending is None:
-                return answer
-
-    def _look(self) -> Answer:
-        looks = self._looks()
-
-        def attempt() -> Steps:
-            try:
-                return (yield from self._within_limits({"requests": 1}))
-            except CallError as error:
-                looks.final = _is_verdict(error)
-                raise
-
-        return drained(looks.run(attempt))
+        return self._within_limits(self._weights, purse)
 
     def _within_limits(self, amounts: Weights, purse: Purse | None = None) -> Steps:
         """One request and its answer, drawn from the limits."""
@@ -379,7 +325,12 @@ class Call:
             self._sends += 1
             if purse is not None:
                 purse.spent = purse.amount  # what nobody knows counts as the most it can be
-            answer = yield from self._exchanged()
+            if self._request.stream:
+                answer = yield from self._streamed_in()
+            else:
+                reply = self._send()
+                self._saw(reply)
+                answer = self._route.adapter.decode(reply, self._route.model)
             if answer.pending is None:
                 self._costs.append(cost_of(answer, self._route.model))
         except CallError as error:
@@ -394,20 +345,16 @@ class Call:
                 self._log(failure, paused)
         return answer
 
-    def _exchanged(self) -> Steps:
-        """Send, and read the answer: at once, or event by event as it comes."""
+    def _streamed_in(self) -> Steps:
+        """Send, and read the answer event by event as it comes."""
         route = self._route
-        if not self._request.stream:
-            reply = self._send()
-            self._saw(reply)
-            return route.adapter.decode(reply, route.model)
         sent_at = self._clock()
         self._said.clear()
         body = self._opened(self._http)
         try:
             self._saw(body.head)
-            if not _has_events(body.head):
-                reply = body.head._replace(body=_rest(body))
+            if not has_events(body.head):
+                reply = body.head._replace(body=rest_of(body))
                 answer = route.adapter.decode(reply, route.model)
                 yield from (d for d in replayed(answer) if isinstance(d, self._wanted))
                 return answer
@@ -419,72 +366,9 @@ class Call:
             self._latency = self._clock() - sent_at
 
     def _folded(self, fold: Fold, body: BodyStream) -> Steps:
-        """The events of a stream."""
-        if self._request.background:
-            return (yield from self._followed(cast("ResumableFold", fold), body))
-        yield from self._events(fold, body)
-        return fold.answer()
+        return self._events(fold, body)
 
-    def _followed(self, fold: ResumableFold, body: BodyStream) -> Steps:
-        """Those of a run in the background, which goes on after its connection broke; whoever gives
-        up cancels it at the server.
-        """
-        failures = 0
-        try:
-            while True:
-                seen = fold.sequence_number
-                try:
-                    yield from self._events(fold, body)
-                    return fold.answer()
-                except CallError as error:
-                    self._response_id = fold.response_id
-                    if fold.done or fold.response_id is None or not error.retryable:
-                        raise
-                    self._attempts.final = True  # it is under way: begun again it is paid twice
-                    failures = failures + 1 if fold.sequence_number == seen else 0
-                    if failures >= self._route.policy.max_attempts:
-                        raise
-                    logger.debug("%s: going on after %s", self._route.model.name, error)
-                finally:
-                    body.close()
-                self._cancellation.sleep(FIRST_POLL)
-                body = self._reopened(fold)
-        except BaseException:
-            if fold.response_id is not None and not fold.done:
-                self._cancel_there(fold.response_id)
-            raise
-        finally:
-            body.close()
-
-    def _reopened(self, fold: ResumableFold) -> BodyStream:
-        """The rest of a run's events, over another connection."""
-        route = self._route
-        http = _background(route).follow(
-            fold.response_id or "", fold.sequence_number, self._request, route.model
-        )
-
-        def attempt() -> Generator[None, None, BodyStream]:
-            yield from ()  # a generator without steps, as `Attempts` takes it
-            self._head = None
-            failure: CallError | None = None
-            reservations = self._reserve({"requests": 1})
-            try:
-                body = self._opened(http)
-                self._saw(body.head)
-                if _has_events(body.head):
-                    return body
-                with contextlib.closing(body):
-                    route.adapter.decode(body.head._replace(body=_rest(body)), route.model)
-                raise TransientError("the server had no events to go on with")
-            except CallError as error:
-                failure = error
-                raise
-            finally:
-                self._settle(reservations, None, failure)
-
-        return drained(self._looks().run(attempt))
-
-    def _events(self, fold: Fold, body: BodyStream) -> Generator[Delta, None, None]:
+    def _events(self, fold: Fold, body: BodyStream) -> Steps:
         reader = reader_of(body.head)
         wanted = self._wanted
         while not fold.done:
@@ -497,21 +381,25 @@ class Call:
                         self._attempts.final = True
                         yield delta
             if not data:
-                return
+                break
+        return fold.answer()
 
     # What the steps are made of
+
+    def _first(self) -> HttpRequest:
+        return self._route.adapter.encode(self._request, self._route.model)
 
     def _ask(self, **changes: Any) -> None:
         """Have the next attempt send the request with `changes`."""
         self._said.clear()
-        self._request = dataclasses.replace(self._request, **changes)
+        self._request = self._request._replace(**changes)
         self._http = self._route.adapter.encode(self._request, self._route.model)
         self._weights = weights(self._http, self._request, self._route.model)
         if self._options.budget is not None:
             self._ceiling = ceiling(self._http, self._request, self._route.model)
 
     def _stream_from_now_on(self) -> None:
-        self._request = dataclasses.replace(self._request, stream=True)
+        self._request = self._request._replace(stream=True)
         self._http = self._route.adapter.encode(self._request, self._route.model)
 
     def _log(self, failure: CallError, paused: float | None) -> None:
@@ -541,8 +429,6 @@ class Call:
         """What the call may take from its first grant on."""
         if self._options.timeout is not None:
             return self._options.timeout
-        if self._request.background or self._options.resume is not None:
-            return LONGEST_BACKGROUND
         return LONGEST_STREAM if self._request.stream else LONGEST_CALL
 
     def _start_clock(self) -> None:
@@ -595,23 +481,6 @@ class Call:
         self._latency = self._clock() - sent_at
         return reply
 
-    def _cancel_there(self, response_id: str) -> None:
-        """Have the vendor stop working on an answer that nobody waits for any more.
-
-        In a time of its own: the call's is up, or the call was cancelled.
-        """
-        http = _background(self._route).cancel(response_id, self._request, self._route.model)
-        deadline, cancellation = self._clock() + FAREWELL, Cancellation()
-        try:
-            self._route.transport.send(
-                http,
-                credentials=self._credentials(http, deadline, cancellation),
-                deadline=deadline,
-                cancellation=cancellation,
-            )
-        except DelugeError as error:
-            logger.warning("%s could not be cancelled at the server: %s", response_id, error)
-
     def _settle(
         self,
         reservations: list[tuple[Lane, Reservation]],
@@ -624,7 +493,7 @@ class Call:
         answered = head is not None
         if head is not None:
             hints = self._route.adapter.limits(head)
-            if answer is None and self._request.stream and _has_events(head):
+            if answer is None and self._request.stream and has_events(head):
                 answered = False  # it broke off: what it has used until then nobody knows
         drawn = actual(answer, failure, answered)
         succeeded = answer is not None
@@ -730,24 +599,13 @@ class Call:
         return response.replace(error=error)
 
 
-def _is_verdict(error: BaseException) -> bool:
-    """Whether an error is what the vendor says of a run, in a good answer to a look at it."""
-    if not isinstance(error, CallError) or isinstance(error, DecodeError):
-        return False
-    return error.status is not None and 200 <= error.status <= 299
-
-
-def _background(route: Route) -> BackgroundAdapter:
-    """The adapter of a route that was chosen for its background."""
-    return cast("BackgroundAdapter", route.adapter)
-
-
-def _has_events(head: HttpResponse) -> bool:
+def has_events(head: HttpResponse) -> bool:
     """Whether events follow, as was asked for. Some hosts give the whole answer all the same."""
     return 200 <= head.status <= 299 and "json" not in head.headers.get("content-type", "")
 
 
-def _rest(body: BodyStream) -> bytes:
+def rest_of(body: BodyStream) -> bytes:
+    """All that is left of a body."""
     return b"".join(iter(body.read, b""))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .background import BackgroundCall
 from .call import Call, Options
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
@@ -47,7 +48,8 @@ class Plan:
             self.routes.accepted(self.params, route, strict=self.asked.strict),
             **self.fields,
         )
-        return Call(
+        kind = BackgroundCall if route.answers_later else Call
+        return kind(
             route,
             request,
             prompt=prompt,

@@ -10,7 +10,8 @@ from collections.abc import Generator
 from typing import Callable, TypeVar
 
 from .adapters.uploads import Flow, Stored, look, upload
-from .call import FIRST_POLL, SLOWEST_POLL, Route
+from .background import FIRST_POLL, SLOWEST_POLL
+from .call import Route
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.flights import Flights

@@ -313,7 +313,7 @@ class TestEncode:
     def test_a_summary_is_asked_for_with_an_effort_and_can_be_declined(self):
         high = Request(HELLO, SamplingParams(reasoning_effort="high"))
         assert sent(high)["reasoning"] == {"effort": "high", "summary": "auto"}
-        none = dataclasses.replace(high, extra_body={"reasoning": {"summary": None}})
+        none = high._replace(extra_body={"reasoning": {"summary": None}})
         assert sent(none)["reasoning"] == {"effort": "high", "summary": None}
         off = Request(HELLO, SamplingParams(reasoning_effort="none"))
         assert sent(off)["reasoning"] == {"effort": "none"}
@@ -596,11 +596,11 @@ class TestAgainstTheSandbox:
         with Sandbox(answer="Hello.") as sandbox:
             if request.previous_response_id is not None:
                 first = ask(sandbox, HELLO, previous_response_id=None, background=True)
-                request = dataclasses.replace(request, previous_response_id=first.response_id)
+                request = request._replace(previous_response_id=first.response_id)
             if feature == "thinking and tools echoed":  # its seal is not the sandbox's
-                request = dataclasses.replace(request, conversation=HELLO)
+                request = request._replace(conversation=HELLO)
             if feature == "json mode":  # OpenAI wants the word in the prompt
-                request = dataclasses.replace(request, conversation=HELLO.user("In JSON."))
+                request = request._replace(conversation=HELLO.user("In JSON."))
             reply = exchange(sandbox, adapter.encode(request, MODEL))
         assert reply.status == 200, reply.body
 

@@ -16,7 +16,7 @@ from deluge_sync import (
     NotFoundError,
     TransientError,
 )
-from deluge_sync import call as call_module
+from deluge_sync import background as background_module
 from deluge_sync.engine.clock import monotonic
 from deluge_sync.testing import Fault, Reply, Sandbox
 
@@ -25,8 +25,8 @@ from .helpers import client_for
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_module, "FIRST_POLL", 0.01)
-    monkeypatch.setattr(call_module, "SLOWEST_POLL", 0.02)
+    monkeypatch.setattr(background_module, "FIRST_POLL", 0.01)
+    monkeypatch.setattr(background_module, "SLOWEST_POLL", 0.02)
 
 
 def paths(sandbox: Sandbox) -> list[str]:
@@ -92,7 +92,7 @@ def test_ctrl_c_cancels_it_at_the_server(monkeypatch: pytest.MonkeyPatch) -> Non
         def interrupt(self: object, seconds: float) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(call_module.Cancellation, "sleep", interrupt)
+        monkeypatch.setattr(background_module.Cancellation, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.complete("Hello", background=True)
         assert paths(sandbox)[-1] == "POST cancel"

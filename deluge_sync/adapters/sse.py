@@ -45,7 +45,9 @@ class EventReader:
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """The events that `data` completes."""
-        text = self._normal(self._decoder.decode(data))
+        text = self._decoder.decode(data)
+        if "\r" in text or self._after_return or not self._began:
+            text = self._normal(text)
         events: list[ServerEvent] = []
         if self._line or self._data or self._name:
             end = self._end_of_event(text)
@@ -58,7 +60,8 @@ class EventReader:
                 events.append(event)
             else:
                 self._take_lines(block + "\n\n", events)
-        self._take_lines(rest, events)
+        if rest:
+            self._take_lines(rest, events)
         self._count(events)
         return events
 
@@ -93,8 +96,6 @@ class EventReader:
         return at + 2 if at >= 0 else len(text)
 
     def _take_lines(self, text: str, events: list[ServerEvent]) -> None:
-        if not text:
-            return
         first, *others = text.split("\n")
         if first:
             self._line.append(first)
@@ -153,8 +154,9 @@ def _plain_event(block: str) -> ServerEvent | None:
     name = ""
     if block.startswith("event: "):
         name, _, block = block[7:].partition("\n")
+        name = name.strip()
     if block.startswith("data: ") and "\n" not in block:
-        return ServerEvent(name.strip(), block[6:])
+        return ServerEvent(name, block[6:])
     return None
 
 

@@ -14,9 +14,11 @@ arrive a little closer together. It costs 1 % of the limit and saves the 429s.""
 BIN = 0.25
 """Seconds summed up into one entry of the log; an entry counts until its last moment is old."""
 
-
 EARLY = 1e-6
 """Seconds that are no wait: below the resolution of sums of floats, and far below `SLACK`."""
+
+DUST = 1e-9
+"""A weight that is none: what adding up floats leaves."""
 
 
 class Bucket:
@@ -52,19 +54,33 @@ class Bucket:
 
     def wait(self, weight: float, now: float) -> float:
         """Seconds until `weight` may be drawn; 0.0 means now."""
-        if self.limit is None:
+        limit = self.limit
+        if limit is None:
             return 0.0
-        weight = min(weight, self.limit)
-        burst_left = max(self.burst_seconds - weight * self._seconds_each, 0.0)
-        seconds = max(self._paid_until - now - burst_left, self._log_wait(weight, now))
+        if weight > limit:
+            weight = limit
+        if self._expires_at <= now:
+            self._forget(now)
+        seconds = self._paid_until - now
+        if seconds > 0.0:
+            burst_left = self.burst_seconds - weight * self._seconds_each
+            if burst_left > 0.0:
+                seconds -= burst_left
+        excess = self._used + weight - limit
+        if excess > DUST:
+            seconds = max(seconds, self._log_wait(excess, now))
         return seconds if seconds > EARLY else 0.0
 
     def draw(self, weight: float, now: float) -> tuple[int, float]:
         """Take `weight`; gives the bin, which `give_back` wants, and the weight as it counts."""
         bin_number = int(now // BIN)
-        if self.limit is not None:
-            weight = min(weight, self.limit)
-            self._paid_until = max(self._paid_until, now) + weight * self._seconds_each
+        limit = self.limit
+        if limit is not None:
+            if weight > limit:
+                weight = limit
+            paid_until = self._paid_until
+            begins = paid_until if paid_until > now else now
+            self._paid_until = begins + weight * self._seconds_each
         self._add(weight, bin_number)
         return bin_number, weight
 
@@ -82,7 +98,9 @@ class Bucket:
 
         Never more than the bin holds: the server's word may have had it forgotten already.
         """
-        weight = min(weight, self._bins.get(bin_number, 0.0))
+        held = self._bins.get(bin_number, 0.0)
+        if weight > held:
+            weight = held
         if weight:
             self._add(-weight, bin_number)
             self._paid_until -= weight * self._seconds_each
@@ -121,30 +139,30 @@ class Bucket:
         self.limit = limit
         self._seconds_each = (WINDOW + SLACK) / limit if limit is not None else 0.0
 
-    def _log_wait(self, weight: float, now: float) -> float:
-        self._forget(now)
-        excess = self._used + weight - self.limit  # type: ignore[operator]
-        if excess <= 1e-9:
-            return 0.0
+    def _log_wait(self, excess: float, now: float) -> float:
+        """Seconds until the log has `excess` less in it."""
         for bin_number, drawn in self._bins.items():
             excess -= drawn
-            if excess <= 1e-9:
+            if excess <= DUST:
                 return _expiry(bin_number) - now
         return WINDOW + SLACK
 
     def _forget(self, now: float) -> None:
         while self._expires_at <= now:
             self._used -= self._bins.pop(next(iter(self._bins)))
-            self._expires_at = _expiry(next(iter(self._bins))) if self._bins else math.inf
-        if not self._bins:
-            self._used = 0.0  # and with it the dust of adding up floats
+            if self._bins:
+                self._expires_at = _expiry(next(iter(self._bins)))
+            else:
+                self._expires_at = math.inf
+                self._used = 0.0  # and with it the dust of adding up floats
 
     def _add(self, weight: float, bin_number: int) -> None:
-        drawn = self._bins.get(bin_number)
-        if drawn is None:
-            drawn = 0.0
+        bins = self._bins
+        if bin_number in bins:
+            bins[bin_number] += weight
+        else:
+            bins[bin_number] = weight
             self._expires_at = min(self._expires_at, _expiry(bin_number))
-        self._bins[bin_number] = drawn + weight
         self._used += weight
 
 

@@ -286,7 +286,9 @@ class Lane:
         seconds = self._paused_until - now
         for name, bucket in self._buckets.items():
             if bucket.limit is not None:
-                seconds = max(seconds, bucket.wait(weights.get(name, 0.0), now))
+                wait = bucket.wait(weights.get(name, 0.0), now)
+                if wait > seconds:
+                    seconds = wait
         return seconds
 
     def _slots(self) -> float:
@@ -296,9 +298,9 @@ class Lane:
         return min(PROBES, self.max_in_flight)
 
     def _grant(self, weights: Weights, now: float) -> Reservation:
-        drawn = {
-            name: bucket.draw(weights.get(name, 0.0), now) for name, bucket in self._buckets.items()
-        }
+        drawn = {}
+        for name, bucket in self._buckets.items():
+            drawn[name] = bucket.draw(weights.get(name, 0.0), now)
         self._in_flight += 1
         return Reservation(drawn, now)
 

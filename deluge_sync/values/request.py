@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Optional
 
 from .errors import ConfigError
 from .params import SamplingParams
@@ -62,8 +63,7 @@ class OutputFormat:
     strict: bool = True
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A prompt with everything that decides the answer.
 
     `params` holds only what the model takes (see `Model.accepts`). `extra_body` is merged over the
@@ -78,12 +78,12 @@ class Request:
 
     conversation: Conversation
     params: SamplingParams = SamplingParams()
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = MappingProxyType({})
+    extra_headers: Mapping[str, str] = MappingProxyType({})
     stream: bool = False
-    output: OutputFormat | None = None
-    prompt_cache: PromptCache | None = None
+    output: Optional[OutputFormat] = None
+    prompt_cache: Optional[PromptCache] = None
     background: bool = False
-    completion_window: str | None = None
-    previous_response_id: str | None = None
-    continuation: str | None = None
+    completion_window: Optional[str] = None
+    previous_response_id: Optional[str] = None
+    continuation: Optional[str] = None
