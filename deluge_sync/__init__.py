@@ -50,8 +50,17 @@ if TYPE_CHECKING:
     )
     from .values.media import Audio, File, Image
     from .values.params import SamplingParams
-    from .values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+    from .values.prompt import (
+        Conversation,
+        Message,
+        Text,
+        Thinking,
+        ToolCall,
+        ToolResult,
+        VendorBlock,
+    )
     from .values.response import Response, TokenLogprob, Usage
+    from .values.tool import MCPServer, Tool
 
 __all__ = [
     "Audio",
@@ -75,6 +84,7 @@ __all__ = [
     "Image",
     "Journal",
     "JournalError",
+    "MCPServer",
     "MemoryStore",
     "Message",
     "MissingKeyError",
@@ -96,6 +106,7 @@ __all__ = [
     "ThrottledError",
     "TokenLogprob",
     "TooLongError",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "ToolResult",
@@ -103,6 +114,7 @@ __all__ = [
     "UnknownModelError",
     "Usage",
     "UsageDelta",
+    "VendorBlock",
     "__version__",
 ]
 
@@ -117,13 +129,15 @@ _HOME = {
     "Store": ".stores.base",
 }
 _HOME.update(dict.fromkeys(("Response", "TokenLogprob", "Usage"), ".values.response"))
+_HOME.update(dict.fromkeys(("MCPServer", "Tool"), ".values.tool"))
 _HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))
 _HOME.update(
     dict.fromkeys(("TextDelta", "ThinkingDelta", "ToolCallDelta", "UsageDelta"), ".values.deltas")
 )
 _HOME.update(
     dict.fromkeys(
-        ("Conversation", "Message", "Text", "Thinking", "ToolCall", "ToolResult"), ".values.prompt"
+        ("Conversation", "Message", "Text", "Thinking", "ToolCall", "ToolResult", "VendorBlock"),
+        ".values.prompt",
     )
 )
 

@@ -41,6 +41,7 @@ from .values.media import Media, Source
 from .values.model import Model
 from .values.prompt import Conversation, Message
 from .values.response import Response
+from .values.tool import described
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -646,6 +647,8 @@ class Client:
         output = plan.fields.get("output")
         if output is not None:
             sent["output"] = {"schema": output.schema, "name": output.name}
+        if plan.asked.tools:
+            sent["tools"] = [described(tool) for tool in plan.asked.tools]
         return sent
 
     def _show(self, style: str, total: int | None, numbers: Any) -> Progress:

@@ -14,6 +14,7 @@ from .values.model import Model
 from .values.params import SAMPLING_FIELDS
 from .values.request import OutputFormat, PromptCache
 from .values.schema import OutputSchema, output_schema, parsed
+from .values.tool import choice_of, tools_of
 
 MOST_REPAIRS = 5
 
@@ -33,6 +34,13 @@ class CallOptions:
         `completion_window` ("2h", "8h") is its discounted slow lane.
     previous_response_id: continue the conversation that ended with that response.
     strict: what the model does not take is a `ConfigError`, not a warning.
+    tools: what the model may ask for: `Tool`s, functions with types, `MCPServer`s, and tools of the
+        vendor's own as dicts. `response.tool_calls` is what it does ask for; `run_agent_loop` runs
+        the functions.
+    tool_choice: "auto", "none", "required", or the name of the tool to ask for.
+    parallel_tool_calls: False has the model ask for one tool at a time.
+    prefer_model: of several models, the one to ask first: a name, or "last" for the one that gave
+        the conversation's last response.
     """
 
     output_schema: Any = None
@@ -45,6 +53,10 @@ class CallOptions:
     completion_window: Optional[str] = None
     previous_response_id: Optional[str] = None
     strict: bool = False
+    tools: Any = None
+    tool_choice: Any = None
+    parallel_tool_calls: Optional[bool] = None
+    prefer_model: Optional[str] = None
 
     def __post_init__(self) -> None:
         for name in ("json_mode", "background", "strict"):
@@ -54,10 +66,17 @@ class CallOptions:
             raise ConfigError(
                 f"use_responses_api must be True, False or None, not {self.use_responses_api!r}"
             )
-        for name in ("completion_window", "previous_response_id"):
+        for name in ("completion_window", "previous_response_id", "prefer_model"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 raise ConfigError(f"{name} must be a string with something in it, not {value!r}")
+        tools = tools_of(self.tools)
+        object.__setattr__(self, "tools", tools)
+        object.__setattr__(self, "tool_choice", choice_of(self.tool_choice, tools))
+        if self.parallel_tool_calls not in (None, True, False):
+            raise ConfigError(
+                f"parallel_tool_calls must be True or False, not {self.parallel_tool_calls!r}"
+            )
         if type(self.repair) is not int or not 0 <= self.repair <= MOST_REPAIRS:
             raise ConfigError(f"repair must be 0 to {MOST_REPAIRS}, not {self.repair!r}")
         self._check_together()
@@ -97,6 +116,9 @@ class CallOptions:
             "background": self.background,
             "completion_window": self.completion_window,
             "previous_response_id": self.previous_response_id,
+            "tools": self.tools,
+            "tool_choice": self.tool_choice,
+            "parallel_tool_calls": self.parallel_tool_calls,
         }
 
     def parser(self) -> Callable[[str], Any] | None:

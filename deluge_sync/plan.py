@@ -35,7 +35,7 @@ class Plan:
 
     def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> Call:
         """A call, ready to run: everything that can be wrong with it is found here."""
-        tools = bool(self.fields.get("extra_body", {}).get("tools"))
+        tools = bool(self.asked.tools or self.fields.get("extra_body", {}).get("tools"))
         route = self.routes.draw(responses_api=self.asked.responses_api, tools=tools)
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)

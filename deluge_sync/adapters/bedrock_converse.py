@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from ..values.errors import CallError, ConfigError, PromptError, QuotaExhaustedError, TooLongError
+from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
 from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult
@@ -264,7 +265,7 @@ def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
         return [{"toolUse": call}]
     if isinstance(part, Thinking) and role == "assistant":
         return _reasoning(part)
-    if not isinstance(part, (ToolResult, ToolCall, Thinking)) and role == "user":
+    if isinstance(part, (Image, Audio, File)) and role == "user":
         return [wire_media(part, model)]
     raise misplaced(part, role)
 

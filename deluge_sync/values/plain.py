@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from .errors import PromptError
 from .media import Audio, File, Image, base64_of
-from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
+from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult, VendorBlock
 from .response import Answer, TokenLogprob, Usage
 
 ALWAYS = ("content", "usage", "finish_reason", "response_id")
@@ -108,6 +108,14 @@ def _part_to_plain(part: Part) -> Any:
     fields = {name: value for name, value in vars(part).items() if value not in (None, False)}
     if isinstance(part, ToolCall):
         fields["arguments"] = dict(part.arguments)
+    elif isinstance(part, ToolResult):
+        fields = {name: value for name, value in fields.items() if value != ()}
+        if part.images:
+            fields["images"] = [_part_to_plain(image) for image in part.images]
+        if part.acknowledged:
+            fields["acknowledged"] = [dict(check) for check in part.acknowledged]
+    elif isinstance(part, VendorBlock):
+        fields["data"] = dict(part.data)
     elif isinstance(part, (Image, Audio, File)):
         fields = {name: value for name, value in fields.items() if value}
         if part.data:
@@ -126,11 +134,34 @@ def _part_from_plain(value: Any) -> Part:
         raise MalformedError("not a part of a message")
     if make in (Image, Audio, File) and isinstance(fields.get("data"), str):
         fields["data"] = base64.b64decode(fields["data"])
+    if make is VendorBlock:
+        return _block_from_plain(fields)
+    for name in ("images", "acknowledged"):
+        if name in fields:
+            fields[name] = _members(name, fields[name])
     for name, field in fields.items():
         wanted = _TYPES.get(name, str)
         if not isinstance(field, wanted):
             raise MalformedError(f"not a part of a message: {name} is not a {wanted.__name__}")
     return make(**fields)
+
+
+def _block_from_plain(fields: dict[str, Any]) -> VendorBlock:
+    data, origin = fields.get("data"), fields.get("origin")
+    if not isinstance(data, dict) or not _is_text(origin) or set(fields) - {"data", "origin"}:
+        raise MalformedError("not a part of a message: a vendor's block")
+    return VendorBlock(data, origin)
+
+
+def _members(name: str, values: Any) -> tuple[Any, ...]:
+    """The pictures, or the checks, of a tool's result."""
+    members = tuple(values) if isinstance(values, list) else ()
+    if name == "images":
+        members = tuple(_part_from_plain(value) for value in members)
+    kind = Image if name == "images" else dict
+    if not members or not all(isinstance(member, kind) for member in members):
+        raise MalformedError(f"not a part of a message: {name}")
+    return members
 
 
 _NAMES: dict[type, str] = {
@@ -141,12 +172,15 @@ _NAMES: dict[type, str] = {
     Image: "image",
     Audio: "audio",
     File: "file",
+    VendorBlock: "vendor_block",
 }
 _KINDS: dict[str, Callable[..., Part]] = {name: kind for kind, name in _NAMES.items()}
 _TYPES: dict[str, type] = {
+    "acknowledged": tuple,
     "arguments": dict,
     "data": bytes,
     "fetch": bool,
+    "images": tuple,
     "is_error": bool,
     "redacted": bool,
 }

@@ -49,6 +49,9 @@ class Thinking:
 class ToolCall:
     """The model asks for a tool. `signature` is a vendor's proof to echo (Gemini), `origin` the
     wire format that it came over.
+
+    `kind` None is a function; "custom" takes a text, which is `arguments["input"]`; "computer" is
+    an action on a screen in the vendor's own words (see `deluge_sync.computer`).
     """
 
     id: str
@@ -56,20 +59,36 @@ class ToolCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     signature: str | None = None
     origin: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool gave back, as text."""
+    """What a tool gave back: text, and pictures where the vendor takes them there.
+
+    `kind` is that of its call. `acknowledged` are the vendor's safety checks that came with a
+    computer's actions and that the developer has accepted.
+    """
 
     tool_call_id: str
     content: str
     name: str | None = None
     is_error: bool = False
+    images: tuple[Image, ...] = ()
+    kind: str | None = None
+    acknowledged: tuple[Mapping[str, Any], ...] = ()
 
 
-Part = Union[Text, Thinking, ToolCall, ToolResult, Image, Audio, File]
-PARTS = (Text, Thinking, ToolCall, ToolResult, Image, Audio, File)
+@dataclass(frozen=True)
+class VendorBlock:
+    """What a vendor's own tools did, as it came: to be sent back unchanged, to nobody else."""
+
+    data: Mapping[str, Any]
+    origin: str | None = None
+
+
+Part = Union[Text, Thinking, ToolCall, ToolResult, Image, Audio, File, VendorBlock]
+PARTS = (Text, Thinking, ToolCall, ToolResult, Image, Audio, File, VendorBlock)
 
 
 @dataclass(frozen=True)
@@ -174,19 +193,21 @@ class Message:
 
 
 def _is_signed(part: Part) -> bool:
-    return isinstance(part, (Thinking, ToolCall)) and (
-        part.signature is not None or (isinstance(part, Thinking) and part.redacted)
+    return isinstance(part, VendorBlock) or (
+        isinstance(part, (Thinking, ToolCall))
+        and (part.signature is not None or (isinstance(part, Thinking) and part.redacted))
     )
 
 
 def _marked(part: Part, wire: str) -> Part:
-    if isinstance(part, (Thinking, ToolCall)) and _is_signed(part):
+    if isinstance(part, (Thinking, ToolCall, VendorBlock)) and _is_signed(part):
         return replace(part, origin=wire)
     return part
 
 
 def _is_foreign(part: Part, wire: str) -> bool:
-    return isinstance(part, (Thinking, ToolCall)) and part.origin not in (None, wire)
+    signed = isinstance(part, (Thinking, ToolCall, VendorBlock))
+    return signed and part.origin not in (None, wire)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)
@@ -198,6 +219,8 @@ class Conversation:
     """
 
     messages: tuple[Message, ...] = ()
+    model: str | None = field(default=None, compare=False)
+    """The model that gave the last response (`with_response`), for `prefer_model="last"`."""
 
     def __post_init__(self) -> None:
         for message in self.messages:
@@ -221,7 +244,18 @@ class Conversation:
 
     def add(self, *messages: Message) -> Conversation:
         """With `messages` added."""
-        return Conversation((*self.messages, *messages))
+        return Conversation((*self.messages, *messages), self.model)
+
+    def with_response(self, response: Any) -> Conversation:
+        """With what the model said in a `Response`; `PromptError` where it said nothing."""
+        content = response.content
+        if content is None:
+            raise PromptError("this response has no answer to go on from")
+        return Conversation((*self.messages, content), response.model)
+
+    def with_tool_results(self, *results: ToolResult) -> Conversation:
+        """With what the tools gave back that the model asked for last."""
+        return self.add(Message("tool", results))
 
     @classmethod
     def of(cls, prompt: Any) -> Conversation:
@@ -265,7 +299,7 @@ class Conversation:
     def going_over(self, wire: str) -> Conversation:
         """Without what only another wire format understands (see `Message.going_over`)."""
         messages = tuple(message.going_over(wire) for message in self.messages)
-        return self if messages == self.messages else Conversation(messages)
+        return self if messages == self.messages else Conversation(messages, self.model)
 
     @property
     def has_files_to_fetch(self) -> bool:

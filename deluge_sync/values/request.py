@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 from .errors import ConfigError
 from .params import SamplingParams
 from .prompt import Conversation
+from .tool import ToolLike
 
 CACHE_PATTERNS = (
     "system_and_tools",
@@ -72,7 +73,11 @@ class Request(NamedTuple):
     With `stream` the answer is to come in events. `background` has the vendor work on it without a
     connection; `completion_window` is its discounted slow lane ("2h", "8h").
     `previous_response_id` continues a conversation that the vendor keeps. `continuation` is the
-    vendor's token to go on with an answer that it broke off. What a wire format has no form for is
+    vendor's token to go on with an answer that it broke off.
+
+    `tools` may be asked for by the model; a dict among them is the vendor's own. `tool_choice` is
+    "auto", "none", "required" or the name of the one it must ask for; with `parallel_tool_calls`
+    False it asks for one at a time. What a wire format has no form for is
     a `PromptError` or `ConfigError` of its `encode`.
     """
 
@@ -87,3 +92,6 @@ class Request(NamedTuple):
     completion_window: Optional[str] = None
     previous_response_id: Optional[str] = None
     continuation: Optional[str] = None
+    tools: tuple[ToolLike, ...] = ()
+    tool_choice: Optional[str] = None
+    parallel_tool_calls: Optional[bool] = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from .errors import CallError, DelugeError
-from .prompt import Message, Text
+from .prompt import Message, Text, ToolCall
 
 
 class Usage(NamedTuple):
@@ -126,6 +126,11 @@ class Response:
     def thinking(self) -> str | None:
         """The model's thinking as far as the vendor shows it."""
         return self.content.thinking if self.content is not None else None
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools the model asks for; () where there is none."""
+        return self.content.tool_calls if self.content is not None else ()
 
     @property
     def is_error(self) -> bool:
