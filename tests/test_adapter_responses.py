@@ -36,7 +36,15 @@ from deluge_sync.values.errors import (
 from deluge_sync.values.media import File, Image
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.params import SamplingParams
-from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+from deluge_sync.values.prompt import (
+    Conversation,
+    Message,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    VendorBlock,
+)
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import TokenLogprob, Usage
 from deluge_sync.values.wire import HttpResponse
@@ -209,10 +217,18 @@ class TestDecode:
             Text("!"),
         )
 
-    def test_items_of_other_kinds_are_passed_over(self):
-        others = [{"type": "web_search_call", "id": "ws_1"}, {"type": "compaction"}, {}]
-        part = {"type": "something_new"}
-        assert decode(body(*others, message(part, text("Hi")))).content.parts == (Text("Hi"),)
+    def test_items_of_the_vendors_own_tools_stay_as_they_are_in_their_place(self):
+        search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {}}
+        part, new = {"type": "something_new"}, {"type": "compaction", "x": [None]}
+        answer = decode(body(search, {}, message(part, text("Hi")), new))
+        assert answer.content.parts == (VendorBlock(search), Text("Hi"), VendorBlock(new))
+        assert answer.finish_reason == "stop"
+        talk = HELLO.add(answer.content).user("And?")
+        assert sent(Request(talk))["input"][1:4] == [
+            search,
+            {"role": "assistant", "content": "Hi"},
+            new,
+        ]
 
     def test_tool_calls_of_both_kinds_are_read_and_make_the_finish(self):
         call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
@@ -220,7 +236,7 @@ class TestDecode:
         answer = decode(body(call, custom))
         assert answer.content.parts == (
             ToolCall("c1", "f", {"a": 1}),
-            ToolCall("c2", "g", {"input": "x"}),
+            ToolCall("c2", "g", {"input": "x"}, kind="custom"),
         )
         assert answer.finish_reason == "tool_calls"
 
@@ -495,8 +511,9 @@ class TestFold:
             if isinstance(delta, ToolCallDelta):
                 begun = calls.setdefault(delta.number, [delta.id, delta.name, ""])
                 begun[2] += delta.arguments
-        joined = tuple(ToolCall(i, name, json.loads(a)) for i, name, a in calls.values())
-        assert joined == answer.content.tool_calls
+        joined = [(i, name, json.loads(a)) for i, name, a in calls.values()]
+        asked = [(call.id, call.name, call.arguments) for call in answer.content.tool_calls]
+        assert joined == asked
         assert deltas[-1] == UsageDelta(answer.usage)
 
     @FEW
