@@ -59,7 +59,17 @@ MODEL = Model(
     PROVIDER,
     efforts=("none", "low", "high"),
     supports=frozenset(
-        {"vision", "pdf", "json_schema", "reasoning", "prompt_caching", "cache_breakpoints"}
+        {
+            "vision",
+            "pdf",
+            "tools",
+            "forced_tool_choice",
+            "json_schema",
+            "reasoning",
+            "prompt_caching",
+            "cache_breakpoints",
+            "computer_use",
+        }
     ),
 )
 HEAD = HttpResponse(200, {"x-request-id": "req_1"}, b"")

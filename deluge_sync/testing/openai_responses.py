@@ -20,6 +20,7 @@ from .openai_responses_fields import (
     Input,
     check_body,
     check_calls,
+    check_followers,
     read_input,
     wanted_schema,
 )
@@ -98,6 +99,7 @@ class OpenAIResponses(OpenAIChat):
         before = self._before(body.get("previous_response_id"))
         check_calls(given, self._called(before))
         _check_reasoning(given)
+        check_followers(body.get("input"))
         _check_background(body)
         turns = (*_turns(before), *given.turns)
         tokens = before.finished.usage.total_tokens if before is not None else 0

@@ -285,7 +285,6 @@ def read_input(body: Mapping[str, Any], strict: bool) -> Input:
             system.append(text)
         elif role:
             turns.append((role, text))
-    _check_followers(items)
     return Input(
         "\n\n".join(system) if system else None,
         tuple(turns),
@@ -305,8 +304,10 @@ CALLS = {
 _OUTPUTS = frozenset(f"{kind}_output" for kind in CALLS)
 
 
-def _check_followers(items: list[Any]) -> None:
-    """Raise unless behind every reasoning item stands what it led to."""
+def check_followers(items: Any) -> None:
+    """Raise unless behind every reasoning item of an input stands what it led to."""
+    if not isinstance(items, list):
+        return
     for item, following in zip(items, [*items[1:], {"role": "user"}]):
         kind = following.get("type") or "message"
         theirs = kind == "message" and following["role"] != "assistant"
