@@ -47,6 +47,7 @@ from deluge_sync.values.prompt import (
 )
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import TokenLogprob, Usage
+from deluge_sync.values.tool import Tool, result_of
 from deluge_sync.values.wire import HttpResponse
 
 from .golden_features import FEATURES, HELLO, PNG, SCHEMA, TALK
@@ -471,7 +472,7 @@ def fed(events):
     return fold, [delta for event in events for delta in fold.feed(event)]
 
 
-STREAMS = ("stream", "stream with tool calls", "stream with thinking")
+STREAMS = ("stream", "stream with tool calls", "stream with thinking", "computer", "mcp_server")
 streams = pytest.mark.parametrize("feature", STREAMS)
 
 
@@ -614,6 +615,19 @@ def feed(fold, reply):
     return [d for e in reader.feed(reply.body) + reader.finish() for d in fold.feed(e)]
 
 
+def fed_or_read(sandbox, request):
+    """The answer to `request`, streamed or whole, marked as ours as the client marks it."""
+    reply = exchange(sandbox, adapter.encode(request, MODEL))
+    if not request.stream:
+        answer = adapter.decode(reply, MODEL)
+    else:
+        assert reply.status == 200, reply.body
+        fold = adapter.fold(HEAD, MODEL)
+        feed(fold, reply)
+        answer = fold.answer()
+    return answer._replace(content=answer.content.coming_over("openai_responses"))
+
+
 class TestAgainstTheSandbox:
     """Bytes out, bytes in."""
 
@@ -662,6 +676,32 @@ class TestAgainstTheSandbox:
             before = ask(sandbox, HELLO, previous_response_id=before).response_id
             last = ask(sandbox, Conversation((result,)), previous_response_id=before)
         assert last.content.text == "Done"
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_calls_of_every_kind_are_completed_by_their_results(self, streamed):
+        click = {"type": "click", "button": "left", "x": 1, "y": 2}
+        seen = {"actions": [click], "pending_safety_checks": [{"id": "sc_1"}]}
+        calls = [("look", {"at": 1}), ("write", {"input": 'say "ü"'}), ("computer", seen)]
+        tools = ({"type": "custom", "name": "write"}, {"type": "computer"}, Tool("look"))
+        request = Request(HELLO, tools=tools, stream=streamed)
+        with Sandbox(answer=[Reply("Look.", thinking="Hm.", tool_calls=calls), "Done"]) as sandbox:
+            answer = fed_or_read(sandbox, request)
+            kinds = [(call.name, call.arguments, call.kind) for call in answer.content.tool_calls]
+            assert kinds == [
+                ("look", {"at": 1}, None),
+                ("write", {"input": 'say "ü"'}, "custom"),
+                ("computer", seen, "computer"),
+            ]
+            results = [
+                dataclasses.replace(
+                    result_of(Image(PNG, media_type="image/png"), call),
+                    acknowledged=call.arguments.get("pending_safety_checks", ()),
+                )
+                for call in answer.content.tool_calls
+            ]
+            talk = HELLO.add(answer.content).with_tool_results(*results)
+            again = fed_or_read(sandbox, request._replace(conversation=talk))
+        assert again.content.text == "Done"
 
     def test_a_run_in_the_background_is_polled_to_its_end(self):
         request = Request(HELLO, SamplingParams(reasoning_effort="high"), background=True)

@@ -77,6 +77,7 @@ _ROLES: dict[str, Fields] = {
     "user": _TEXT,
     "assistant": {
         **_TEXT,
+        "annotations": ARRAY,  # in an answer only; whoever sends one back as it came has them
         "audio": OBJECT,
         "function_call": OBJECT,
         "refusal": STRING,
