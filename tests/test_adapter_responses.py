@@ -653,7 +653,7 @@ class TestAgainstTheSandbox:
             talk = HELLO.add(answer.content).user("And?")
             assert ask(sandbox, talk).content.text == "Again"
             forged = dataclasses.replace(thinking, signature="A" + thinking.signature[1:])
-            talk = HELLO.add(Message("assistant", (forged,))).user("And?")
+            talk = HELLO.add(Message("assistant", (forged, Text("Hi")))).user("And?")
             with pytest.raises(BadRequestError) as caught:
                 ask(sandbox, talk)
         assert caught.value.code == "invalid_encrypted_content"

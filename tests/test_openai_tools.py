@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deluge_sync import MCPServer, Message, SamplingParams, Tool, ToolCall, ToolResult
+from deluge_sync import MCPServer, Message, SamplingParams, Thinking, Tool, ToolCall, ToolResult
 from deluge_sync.adapters import ADAPTERS
 from deluge_sync.adapters.sse import ServerEvent
 from deluge_sync.catalog import Catalog
@@ -239,6 +239,17 @@ class TestResults:
         talk = HELLO.add(CALLS).with_tool_results(ToolResult("a", "", images=(PICTURE,)))
         with pytest.raises(PromptError, match="takes no pictures"):
             sent(wire, Request(talk), **lacking("vision"))
+
+    def test_reasoning_that_nothing_came_of_stays_behind_as_it_is_refused_alone(self):
+        thought = Thinking("", "sealed", id="rs_1")
+        for after in (HELLO.user("Go on."), HELLO.with_tool_results(ToolResult("a", ""))):
+            cut = HELLO.add(Message("assistant", (thought,)), *after.messages[-1:])
+            items = sent(RESPONSES, Request(cut))["input"]
+            assert "reasoning" not in [item.get("type") for item in items]
+        led = Message("assistant", (thought, Thinking("", "sealed", id="rs_2"), ToolCall("a", "f")))
+        items = sent(RESPONSES, Request(HELLO.add(led)))["input"]
+        kinds = [item.get("type") for item in items]
+        assert kinds == [None, "reasoning", "reasoning", "function_call"]
 
     def test_a_vendors_block_goes_back_unchanged_from_either_side_and_never_to_chat(self):
         asked = {"type": "mcp_approval_request", "id": "m1", "arguments": "{}", "name": "find"}

@@ -23,6 +23,7 @@ _DOCUMENTS = re.compile(
     r"text/.+|application/(?:pdf|json|xml|rtf|csv|msword|x-[\w.+-]+|vnd\.(?:ms-|openxml|oasis).+)"
 )
 _BREAKPOINT = {"mode": "explicit"}
+_RESULTS = ("function_call_output", "custom_tool_call_output", "computer_call_output")
 
 
 def input_fields(request: Request, model: Model) -> dict[str, Any]:
@@ -47,12 +48,29 @@ def input_fields(request: Request, model: Model) -> dict[str, Any]:
             fields["instructions"] = text
     for at, turn in enumerate(turns[first:], first):
         items += _items(turn, model, marked=at in marked)
-    fields["input"] = items
+    fields["input"] = _with_followers(items)
     if cache is not None and marked:
         # "explicit": what the caller did not ask for is not written, and not paid for.
         ttl = {"ttl": cache.ttl} if cache.ttl is not None else {}
         fields["prompt_cache_options"] = {"mode": "explicit", **ttl}
     return fields
+
+
+def _with_followers(items: list[Item]) -> list[Item]:
+    """Without reasoning that nothing came of (an answer that was cut short): alone it is a 400,
+    "provided without its required following item".
+    """
+    if not any(item.get("type") == "reasoning" for item in items):
+        return items
+    kept: list[Item] = []
+    for item in reversed(items):
+        if item.get("type") != "reasoning" or (kept and _is_the_models(kept[-1])):
+            kept.append(item)
+    return kept[::-1]
+
+
+def _is_the_models(item: Item) -> bool:
+    return item.get("role", "assistant") == "assistant" and item.get("type") not in _RESULTS
 
 
 def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
