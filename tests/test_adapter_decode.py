@@ -246,7 +246,7 @@ def openai_call(arguments, **call):
         (
             "openai_chat",
             openai_call("", type="custom", custom={"name": "weather", "input": "Rome"}),
-            ToolCall("c1", "weather", {"input": "Rome"}),
+            ToolCall("c1", "weather", {"input": "Rome"}, kind="custom"),
         ),
         (
             "anthropic",

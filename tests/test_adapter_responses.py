@@ -36,9 +36,18 @@ from deluge_sync.values.errors import (
 from deluge_sync.values.media import File, Image
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.params import SamplingParams
-from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+from deluge_sync.values.prompt import (
+    Conversation,
+    Message,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    VendorBlock,
+)
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import TokenLogprob, Usage
+from deluge_sync.values.tool import Tool, result_of
 from deluge_sync.values.wire import HttpResponse
 
 from .golden_features import FEATURES, HELLO, PNG, SCHEMA, TALK
@@ -51,7 +60,17 @@ MODEL = Model(
     PROVIDER,
     efforts=("none", "low", "high"),
     supports=frozenset(
-        {"vision", "pdf", "json_schema", "reasoning", "prompt_caching", "cache_breakpoints"}
+        {
+            "vision",
+            "pdf",
+            "tools",
+            "forced_tool_choice",
+            "json_schema",
+            "reasoning",
+            "prompt_caching",
+            "cache_breakpoints",
+            "computer_use",
+        }
     ),
 )
 HEAD = HttpResponse(200, {"x-request-id": "req_1"}, b"")
@@ -209,10 +228,18 @@ class TestDecode:
             Text("!"),
         )
 
-    def test_items_of_other_kinds_are_passed_over(self):
-        others = [{"type": "web_search_call", "id": "ws_1"}, {"type": "compaction"}, {}]
-        part = {"type": "something_new"}
-        assert decode(body(*others, message(part, text("Hi")))).content.parts == (Text("Hi"),)
+    def test_items_of_the_vendors_own_tools_stay_as_they_are_in_their_place(self):
+        search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {}}
+        part, new = {"type": "something_new"}, {"type": "compaction", "x": [None]}
+        answer = decode(body(search, {}, message(part, text("Hi")), new))
+        assert answer.content.parts == (VendorBlock(search), Text("Hi"), VendorBlock(new))
+        assert answer.finish_reason == "stop"
+        talk = HELLO.add(answer.content).user("And?")
+        assert sent(Request(talk))["input"][1:4] == [
+            search,
+            {"role": "assistant", "content": "Hi"},
+            new,
+        ]
 
     def test_tool_calls_of_both_kinds_are_read_and_make_the_finish(self):
         call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
@@ -220,7 +247,7 @@ class TestDecode:
         answer = decode(body(call, custom))
         assert answer.content.parts == (
             ToolCall("c1", "f", {"a": 1}),
-            ToolCall("c2", "g", {"input": "x"}),
+            ToolCall("c2", "g", {"input": "x"}, kind="custom"),
         )
         assert answer.finish_reason == "tool_calls"
 
@@ -445,7 +472,7 @@ def fed(events):
     return fold, [delta for event in events for delta in fold.feed(event)]
 
 
-STREAMS = ("stream", "stream with tool calls", "stream with thinking")
+STREAMS = ("stream", "stream with tool calls", "stream with thinking", "computer", "mcp_server")
 streams = pytest.mark.parametrize("feature", STREAMS)
 
 
@@ -495,8 +522,9 @@ class TestFold:
             if isinstance(delta, ToolCallDelta):
                 begun = calls.setdefault(delta.number, [delta.id, delta.name, ""])
                 begun[2] += delta.arguments
-        joined = tuple(ToolCall(i, name, json.loads(a)) for i, name, a in calls.values())
-        assert joined == answer.content.tool_calls
+        joined = [(i, name, json.loads(a)) for i, name, a in calls.values()]
+        asked = [(call.id, call.name, call.arguments) for call in answer.content.tool_calls]
+        assert joined == asked
         assert deltas[-1] == UsageDelta(answer.usage)
 
     @FEW
@@ -587,6 +615,19 @@ def feed(fold, reply):
     return [d for e in reader.feed(reply.body) + reader.finish() for d in fold.feed(e)]
 
 
+def fed_or_read(sandbox, request):
+    """The answer to `request`, streamed or whole, marked as ours as the client marks it."""
+    reply = exchange(sandbox, adapter.encode(request, MODEL))
+    if not request.stream:
+        answer = adapter.decode(reply, MODEL)
+    else:
+        assert reply.status == 200, reply.body
+        fold = adapter.fold(HEAD, MODEL)
+        feed(fold, reply)
+        answer = fold.answer()
+    return answer._replace(content=answer.content.coming_over("openai_responses"))
+
+
 class TestAgainstTheSandbox:
     """Bytes out, bytes in."""
 
@@ -612,7 +653,7 @@ class TestAgainstTheSandbox:
             talk = HELLO.add(answer.content).user("And?")
             assert ask(sandbox, talk).content.text == "Again"
             forged = dataclasses.replace(thinking, signature="A" + thinking.signature[1:])
-            talk = HELLO.add(Message("assistant", (forged,))).user("And?")
+            talk = HELLO.add(Message("assistant", (forged, Text("Hi")))).user("And?")
             with pytest.raises(BadRequestError) as caught:
                 ask(sandbox, talk)
         assert caught.value.code == "invalid_encrypted_content"
@@ -635,6 +676,32 @@ class TestAgainstTheSandbox:
             before = ask(sandbox, HELLO, previous_response_id=before).response_id
             last = ask(sandbox, Conversation((result,)), previous_response_id=before)
         assert last.content.text == "Done"
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_calls_of_every_kind_are_completed_by_their_results(self, streamed):
+        click = {"type": "click", "button": "left", "x": 1, "y": 2}
+        seen = {"actions": [click], "pending_safety_checks": [{"id": "sc_1"}]}
+        calls = [("look", {"at": 1}), ("write", {"input": 'say "ü"'}), ("computer", seen)]
+        tools = ({"type": "custom", "name": "write"}, {"type": "computer"}, Tool("look"))
+        request = Request(HELLO, tools=tools, stream=streamed)
+        with Sandbox(answer=[Reply("Look.", thinking="Hm.", tool_calls=calls), "Done"]) as sandbox:
+            answer = fed_or_read(sandbox, request)
+            kinds = [(call.name, call.arguments, call.kind) for call in answer.content.tool_calls]
+            assert kinds == [
+                ("look", {"at": 1}, None),
+                ("write", {"input": 'say "ü"'}, "custom"),
+                ("computer", seen, "computer"),
+            ]
+            results = [
+                dataclasses.replace(
+                    result_of(Image(PNG, media_type="image/png"), call),
+                    acknowledged=call.arguments.get("pending_safety_checks", ()),
+                )
+                for call in answer.content.tool_calls
+            ]
+            talk = HELLO.add(answer.content).with_tool_results(*results)
+            again = fed_or_read(sandbox, request._replace(conversation=talk))
+        assert again.content.text == "Done"
 
     def test_a_run_in_the_background_is_polled_to_its_end(self):
         request = Request(HELLO, SamplingParams(reasoning_effort="high"), background=True)

@@ -19,13 +19,14 @@ from deluge_sync.testing.answers import Finished, Question
 from deluge_sync.testing.openai_answers import chunks, completion
 from deluge_sync.values.errors import BadRequestError
 from deluge_sync.values.model import Model, Provider
+from deluge_sync.values.prompt import ToolResult
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Answer, Usage
 from deluge_sync.values.wire import HttpResponse
 
-from .golden_features import FEATURES
+from .golden_features import FEATURES, get_weather, now
 from .test_adapter_sdks import sdk, typed
-from .test_golden import EVERYTHING
+from .test_golden import EVERYTHING, model_of
 from .test_responses_sdk import is_known
 
 GOLDEN = sorted((Path(__file__).parent / "golden" / "openai_chat").glob("*.json"))
@@ -112,6 +113,76 @@ def test_the_sandbox_takes_every_golden_request(path):
                 asked(sandbox, request)
         else:
             assert asked(sandbox, request).content.text == "Hello."
+
+
+TOOLS = FEATURES["tools"]
+WEATHER = {"role": "user", "content": "What is the weather in Bonn?"}
+
+
+def two_calls() -> list[Reply | str]:
+    calls = [("get_weather", {"city": "Bonn", "days": 2}), ("now", {})]
+    return [Reply("Let me look.", tool_calls=calls), "Rain."]
+
+
+def results_of(message: Any) -> list[dict[str, Any]]:
+    """What the functions give back that a message of the SDK's asks for."""
+    run = {"get_weather": get_weather, "now": now}
+    return [
+        {
+            "role": "tool",
+            "tool_call_id": call.id,
+            "content": run[call.function.name](**json.loads(call.function.arguments)),
+        }
+        for call in message.tool_calls
+    ]
+
+
+def without_sdks_own(value: Any) -> Any:
+    """`value` without what the SDK's streaming helper adds to what came."""
+    if isinstance(value, list):
+        return [without_sdks_own(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    own = ("parsed", "parsed_arguments", "index")
+    return {name: without_sdks_own(inner) for name, inner in value.items() if name not in own}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_sdks_client_gets_through_two_rounds_with_our_tools(streamed):
+    openai = sdk("openai")
+    sent = json.loads(openai_chat.encode(TOOLS, model_of("openai_chat")).body)
+    messages: list[Any] = [WEATHER]
+    with Sandbox(answer=two_calls()) as sandbox:
+        completions = openai.OpenAI(base_url=sandbox.base_url, api_key="key").chat.completions
+        for _ in range(2):
+            options = {"model": "m", "messages": messages, "tools": sent["tools"]}
+            if streamed:
+                with completions.stream(**options) as stream:
+                    choice = stream.get_final_completion().choices[0]
+            else:
+                choice = completions.create(**options).choices[0]
+            messages.append(without_sdks_own(choice.message.to_dict()))
+            if choice.finish_reason == "tool_calls":
+                messages += results_of(choice.message)
+        journal = list(sandbox.journal)
+    assert [message["role"] for message in messages] == [
+        "user", "assistant", "tool", "tool", "assistant",
+    ]  # fmt: skip
+    assert messages[2]["content"] == "Rain in Bonn for 2 days."
+    assert (messages[-1]["content"], len(journal)) == ("Rain.", 2)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_custom_tools_call_is_answered_with_its_text(streamed):
+    tool = {"type": "custom", "custom": {"name": "write"}}
+    request = Request(FEATURES["plain"].conversation, tools=(tool,), stream=streamed)
+    with Sandbox(answer=[Reply(tool_calls=[("write", {"input": "x = 1"})]), "Ok."]) as sandbox:
+        answer = asked(sandbox, request)
+        (call,) = answer.content.tool_calls
+        assert (call.name, call.arguments, call.kind) == ("write", {"input": "x = 1"}, "custom")
+        talk = request.conversation.add(answer.content)
+        talk = talk.with_tool_results(ToolResult(call.id, "ok", kind="custom"))
+        assert asked(sandbox, request._replace(conversation=talk)).content.text == "Ok."
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,12 @@ EVERYTHING = frozenset(
         "pdf",
         "audio_in",
         "tools",
+        "forced_tool_choice",
         "json_schema",
         "reasoning",
         "prompt_caching",
         "cache_breakpoints",
+        "computer_use",
     }
 )
 

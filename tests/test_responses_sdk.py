@@ -16,7 +16,7 @@ from deluge_sync.values.params import SamplingParams
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Usage
 
-from .golden_features import HELLO
+from .golden_features import FEATURES, HELLO, get_weather, now
 from .test_adapter_sdks import sdk, type_adapter, typed
 from .test_golden import model_of
 
@@ -91,6 +91,19 @@ def test_what_the_sandbox_writes_is_what_the_sdks_models_know(finish, background
     calls = [("look", {"at": 1})]
     finished = Finished("Hello, you.", "Hm, hm.", finish, None, calls, Usage(5, 4, 2, 2, 1, 1))
     check_response(response(question, finished, 0, 1.5))
+    for event in events(question, finished, 0, 1.5):
+        check_event(event)
+
+
+def test_calls_of_every_kind_are_what_the_sdks_models_know():
+    body = {"tools": [{"type": "custom", "name": "write"}, {"type": "computer"}]}
+    question = Question("w", "m", "Hi", None, (), 1, None, (), body)
+    actions = {"actions": [{"type": "wait"}], "pending_safety_checks": [{"id": "sc"}]}
+    calls = [("look", {"at": 1}), ("write", {"input": "x"}), ("computer", actions)]
+    finished = Finished("", None, "tool_calls", None, calls, Usage(5, 4))
+    parsed = check_response(response(question, finished, 0, 1.5))
+    kinds = ["function_call", "custom_tool_call", "computer_call"]
+    assert [item.type for item in parsed.output] == kinds
     for event in events(question, finished, 0, 1.5):
         check_event(event)
 
@@ -314,6 +327,82 @@ class TestStream:
         stream = openai_client(sandbox).responses.create(model="echo", input="Hi", stream=True)
         last = list(stream)[-1]
         assert (last.type, last.code) == ("error", "rate_limit_exceeded")
+
+
+class TestTools:
+    """Two rounds of them, as the SDK's own client makes them."""
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_the_sdks_client_gets_through_two_rounds_with_our_tools(self, streamed):
+        calls = [("get_weather", {"city": "Bonn", "days": 2}), ("now", {})]
+        replies = [Reply("Let me look.", thinking="Hm.", tool_calls=calls), "Rain."]
+        run = {"get_weather": get_weather, "now": now}
+        with Sandbox(answer=replies) as sandbox:
+            items, answer = rounds(sandbox, our_tools("tools"), streamed, lambda call: {
+                "type": "function_call_output",
+                "call_id": call.call_id,
+                "output": run[call.name](**json.loads(call.arguments)),
+            })  # fmt: skip
+        assert [item.get("type") for item in items] == [
+            None,
+            "reasoning",
+            "message",
+            "function_call",
+            "function_call",
+            "function_call_output",
+            "function_call_output",
+        ]
+        assert items[-2]["output"] == "Rain in Bonn for 2 days."
+        assert answer.output_text == "Rain."
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_the_sdks_client_clicks_and_shows_what_it_sees(self, streamed):
+        action = {"type": "click", "button": "left", "x": 1, "y": 2}
+        check = {"id": "sc_1", "code": "x", "message": "Look."}
+        arguments = {"actions": [action], "pending_safety_checks": [check]}
+        replies = [Reply(tool_calls=[("computer", arguments)]), "Done."]
+        shot = {"type": "computer_screenshot", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+        with Sandbox(answer=replies) as sandbox:
+            items, answer = rounds(sandbox, our_tools("computer"), streamed, lambda call: {
+                "type": "computer_call_output",
+                "call_id": call.call_id,
+                "output": shot,
+                "acknowledged_safety_checks": [c.to_dict() for c in call.pending_safety_checks],
+            })  # fmt: skip
+        assert items[1]["actions"] == [action]
+        assert answer.output_text == "Done."
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_a_custom_tools_call_is_its_text(self, streamed):
+        tool = {"type": "custom", "name": "write"}
+        replies = [Reply(tool_calls=[("write", {"input": "x = 1"})]), "Done."]
+        with Sandbox(answer=replies) as sandbox:
+            items, answer = rounds(sandbox, [tool], streamed, lambda call: {
+                "type": "custom_tool_call_output", "call_id": call.call_id, "output": "ok",
+            })  # fmt: skip
+        assert (items[1]["input"], answer.output_text) == ("x = 1", "Done.")
+
+
+def our_tools(feature):
+    """The tools of a golden request, as our adapter writes them."""
+    return json.loads(adapter.encode(FEATURES[feature], MODEL).body)["tools"]
+
+
+def rounds(sandbox, tools, streamed, answer_to):
+    """What the SDK's client sends in its last round, and the answer to that."""
+    items = [{"role": "user", "content": "What is the weather in Bonn?"}]
+    responses = openai_client(sandbox).responses
+    while True:
+        options = {"model": "m", "input": items, "tools": tools, "store": False}
+        if streamed:
+            answer = list(responses.create(**options, stream=True))[-1].response
+        else:
+            answer = responses.create(**options)
+        check_response(answer.to_dict())
+        calls = [item for item in answer.output if item.type.endswith("_call")]
+        if not calls:
+            return items, answer
+        items = [*items, *(item.to_dict() for item in answer.output), *map(answer_to, calls)]
 
 
 class TestKept:

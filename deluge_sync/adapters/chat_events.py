@@ -18,6 +18,8 @@ from .chat_output import fault, read_completion, read_usage, thought
 from .failures import cut_off, failure, unreadable
 from .sse import ServerEvent
 
+_CUSTOM_BEGINS, _CUSTOM_ENDS = '{"input":"', '"}'
+
 
 class ChatFold:
     """See `base.Fold`.
@@ -101,6 +103,9 @@ class ChatFold:
     def _end(self, word: str, choice: dict[str, Any], deltas: list[Delta]) -> None:
         if choice.get("error") or word == "error":
             raise failure(self._head, self._model, fault(choice, self._head.status))
+        if self._finish is None:
+            ends = [call.number for call in self._calls if call.is_custom]
+            deltas += [ToolCallDelta(number, _CUSTOM_ENDS) for number in ends]
         self._finish = word
         usage = choice.get("usage")
         if usage:  # Moonshot's place for it
@@ -139,16 +144,21 @@ class ChatFold:
             self._content.append(chunk)
 
     def _call(self, piece: dict[str, Any]) -> ToolCallDelta:
-        function = as_object(piece.get("function") or {}, "a tool call's function")
-        identity, name = text_or_none(piece.get("id")), text_or_none(function.get("name"))
-        arguments = function.get("arguments") or ""
+        custom = piece.get("custom")
+        held = as_object(custom or piece.get("function") or {}, "a tool call's function")
+        identity, name = text_or_none(piece.get("id")), text_or_none(held.get("name"))
+        arguments = held.get("input" if custom else "arguments") or ""
         if type(arguments) is dict:
             arguments = dump(arguments).decode()
         text = as_text(arguments, "a tool call's arguments")
         call = self._call_of(piece.get("index"), identity, name)
         begins = not call.pieces
         call.pieces.append(text)
+        if custom:
+            call.is_custom = True
+            text = dump(text).decode()[1:-1]  # inside of the JSON that `decode` makes of it
         if begins:
+            text = _CUSTOM_BEGINS + text if custom else text
             return ToolCallDelta(call.number, text, call.id, call.name)
         return ToolCallDelta(call.number, text)
 
@@ -190,15 +200,19 @@ class ChatFold:
 class _Call:
     """A tool call under way."""
 
-    __slots__ = ("id", "name", "number", "pieces")
+    __slots__ = ("id", "is_custom", "name", "number", "pieces")
 
     def __init__(self, number: int, identity: str | None, name: str | None) -> None:
         self.number = number
         self.id = identity
         self.name = name
+        self.is_custom = False
         self.pieces: list[str] = []
 
     def whole(self) -> dict[str, Any]:
+        if self.is_custom:
+            custom = {"name": self.name, "input": "".join(self.pieces)}
+            return {"id": self.id, "type": "custom", "custom": custom}
         function = {"name": self.name, "arguments": "".join(self.pieces)}
         return {"id": self.id, "function": function}
 

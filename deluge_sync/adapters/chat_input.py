@@ -10,10 +10,11 @@ from typing import Any, Union
 from ..values.errors import PromptError
 from ..values.media import Audio, File, Image, base64_of, data_url
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, ToolCall, ToolResult
+from ..values.prompt import Message, Part, Text, ToolCall, ToolResult, VendorBlock
 from ..values.request import Request
 from .body import dump, misplaced
 from .openai_common import check_picture, check_size, marked_turns, require
+from .openai_tools import result_text
 
 Item = dict[str, Any]
 
@@ -33,10 +34,17 @@ def message_fields(request: Request, model: Model) -> Item:
     marked = marked_turns(turns, cache, model) if cache is not None else frozenset()
     ttl = cache.ttl if cache is not None else None
     messages: list[Item] = []
+    pictures: list[Item] = []  # of results; no other message may stand between those
     for at, turn in enumerate(turns):
-        messages += _messages(turn, model)
+        made = _messages(turn, model, pictures)
+        if pictures and made[0]["role"] != "tool":
+            messages.append({"role": "user", "content": pictures})
+            pictures = []
+        messages += made
         if at in marked:
             _mark(messages[-1], ttl)
+    if pictures:
+        messages.append({"role": "user", "content": pictures})
     if not marked:
         return {"messages": messages}
     # "explicit": what the caller did not ask for is not written, and not paid for.
@@ -51,8 +59,12 @@ def _mark(message: Item, ttl: str | None) -> None:
     message["content"] = [*content[:-1], {**content[-1], "prompt_cache_breakpoint": mark}]
 
 
-def _messages(message: Message, model: Model) -> list[Item]:
-    """`message` in wire form: one message, or one per tool result and one for the rest."""
+def _messages(message: Message, model: Model, pictures: list[Item]) -> list[Item]:
+    """`message` in wire form: one message, or one per tool result and one for the rest.
+
+    A tool message holds texts alone. The pictures of results go into the user's message behind
+    them: that of `message`, where it has one, or else that which is made of `pictures`.
+    """
     if message.role == "assistant":
         return [_assistant(message, "echo_reasoning" in model.supports)]
     role = "system" if message.role == "system" else "user"
@@ -66,13 +78,37 @@ def _messages(message: Message, model: Model) -> list[Item]:
         elif message.role == "system":
             raise misplaced(part, message.role)
         elif isinstance(part, ToolResult):
-            identity = part.tool_call_id
-            results.append({"role": "tool", "tool_call_id": identity, "content": part.content})
+            results.append(_result(part))
+            pictures += _pictures(part, model)
         else:
             content.append(_media(part, message.role, model))
     if content or not results:
+        if results:
+            content = [*pictures, *content]
+            pictures.clear()
         results.append({"role": role, "content": _plain(content)})
     return results
+
+
+def _result(result: ToolResult) -> Item:
+    if result.kind == "computer":
+        raise _no_computer()
+    return {"role": "tool", "tool_call_id": result.tool_call_id, "content": result_text(result)}
+
+
+def _pictures(result: ToolResult, model: Model) -> list[Item]:
+    if not result.images:
+        return []
+    of = f"{result.name} ({result.tool_call_id})" if result.name else result.tool_call_id
+    text = {"type": "text", "text": f"What the tool call {of} gave back:"}
+    return [text, *(_image(image, model) for image in result.images)]
+
+
+def _no_computer() -> PromptError:
+    return PromptError(
+        "Chat Completions has no computer tool: use a model with the Responses API and "
+        "use_responses_api=True"
+    )
 
 
 def _plain(content: list[Item]) -> Union[str, list[Item]]:
@@ -89,9 +125,8 @@ def _assistant(message: Message, echo_reasoning: bool) -> Item:
     calls = []
     for part in message.parts:
         if isinstance(part, ToolCall):
-            function = {"name": part.name, "arguments": dump(dict(part.arguments)).decode()}
-            calls.append({"id": part.id, "type": "function", "function": function})
-        elif isinstance(part, (ToolResult, Image, Audio, File)):
+            calls.append(_call(part))
+        elif isinstance(part, (ToolResult, Image, Audio, File, VendorBlock)):
             raise misplaced(part, message.role)
     if calls:
         turn["tool_calls"] = calls
@@ -100,6 +135,16 @@ def _assistant(message: Message, echo_reasoning: bool) -> Item:
     if echo_reasoning and message.thinking:
         turn["reasoning_content"] = message.thinking
     return turn
+
+
+def _call(call: ToolCall) -> Item:
+    if call.kind == "computer":
+        raise _no_computer()
+    if call.kind == "custom":
+        custom = {"name": call.name, "input": call.arguments.get("input", "")}
+        return {"id": call.id, "type": "custom", "custom": custom}
+    function = {"name": call.name, "arguments": dump(dict(call.arguments)).decode()}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _media(part: Part, role: str, model: Model) -> Item:

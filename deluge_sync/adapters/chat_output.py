@@ -150,12 +150,12 @@ def _tool_call(call: Any) -> ToolCall:
     identity = as_text(call.get("id") or "", "a tool call's id")
     if call.get("type") == "custom":
         custom = as_object(call.get("custom"), "a tool call's custom")
-        name, arguments = custom.get("name"), {"input": custom.get("input")}
-    else:
-        function = as_object(call.get("function"), "a tool call's function")
-        name = function.get("name")
-        arguments = load_arguments(function.get("arguments"), "a tool call's arguments")
-    return ToolCall(identity, as_text(name, "a tool call's name"), arguments)
+        name = as_text(custom.get("name"), "a tool call's name")
+        arguments = {"input": as_text(custom.get("input"), "a tool's input")}
+        return ToolCall(identity, name, arguments, kind="custom")
+    function = as_object(call.get("function"), "a tool call's function")
+    arguments = load_arguments(function.get("arguments"), "a tool call's arguments")
+    return ToolCall(identity, as_text(function.get("name"), "a tool call's name"), arguments)
 
 
 def _cache_read(usage: Mapping[str, Any], prompt: Any) -> int:

@@ -21,6 +21,7 @@ from .chat_input import message_fields
 from .chat_output import fault, read_completion
 from .failures import read_answer, request_id
 from .openai_common import limits, schema_of
+from .openai_tools import chat_tool_fields
 from .options import refuse
 
 __all__ = [
@@ -57,6 +58,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
     )
     fields = {"model": model.id, **message_fields(request, model)}
     fields.update(_sampling(request.params, model))
+    fields.update(chat_tool_fields(request, model))
     if request.output is not None:
         fields["response_format"] = _format(request.output)
     if request.stream:

@@ -92,16 +92,25 @@ def schema_of(output: OutputFormat) -> Mapping[str, Any]:
     One that cannot be brought into it is a `ConfigError` that names the place in the schema.
     """
     schema = dict(output.schema or {})
-    return _strict_schema(dump(schema)) if output.strict else schema
-
-
-@functools.lru_cache(maxsize=64)  # a run sends the same one with every prompt
-def _strict_schema(text: bytes) -> Mapping[str, Any]:
-    schema = softened(closed(load(text)), openai_refuses)
-    problem = strict_problem(schema)
+    if not output.strict:
+        return schema
+    strict, problem = strict_form(dump(schema))
     if problem is not None:
         raise ConfigError(f"OpenAI's strict mode does not take this output_schema: {problem}")
-    return schema
+    return strict
+
+
+@functools.lru_cache(maxsize=256)  # a run sends the same ones with every prompt
+def strict_form(text: bytes) -> tuple[Mapping[str, Any], str | None]:
+    """A schema, given as JSON, in the form of strict mode; and why that would not take it yet."""
+    schema = softened(closed(load(text)), openai_refuses)
+    return schema, strict_problem(schema)
+
+
+@functools.lru_cache(maxsize=256)  # the same
+def fits_strict(text: bytes) -> bool:
+    """Whether a schema, given as JSON, is one that strict mode takes as it stands."""
+    return strict_problem(load(text)) is None
 
 
 def marked_turns(turns: tuple[Message, ...], cache: PromptCache, model: Model) -> frozenset[int]:

@@ -18,9 +18,10 @@ from ..values.wire import HttpRequest, HttpResponse
 from .body import JSON_HEADERS, join_url, post
 from .failures import read_answer, request_id
 from .openai_common import fault, limits, schema_of
+from .openai_tools import responses_tool_fields, with_flat_tools
 from .options import refuse
 from .responses_events import ResponsesFold
-from .responses_input import input_fields, with_flat_tools
+from .responses_input import input_fields
 from .responses_output import read_response
 
 __all__ = [
@@ -61,7 +62,12 @@ def encode(request: Request, model: Model) -> HttpRequest:
     """
     return post(
         join_url(model.provider.base_url, "/responses"),
-        {"model": model.id, **input_fields(request, model), **_options(request, model)},
+        {
+            "model": model.id,
+            **input_fields(request, model),
+            **responses_tool_fields(request, model),
+            **_options(request, model),
+        },
         JSON_HEADERS,
         model.provider.headers,
         request.extra_headers,

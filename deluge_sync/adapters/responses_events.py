@@ -16,7 +16,7 @@ from ..values.wire import HttpResponse
 from .body import MalformedError, as_object, as_text, count, details, dump, load, text_or_none
 from .failures import cut_off, failure, unreadable
 from .openai_common import fault
-from .responses_output import PARAGRAPH, read_response
+from .responses_output import PARAGRAPH, computer_arguments, read_response
 from .sse import ServerEvent
 
 _LAST = frozenset(
@@ -102,6 +102,16 @@ def _item(data: dict[str, Any]) -> list[Delta]:
     return [ToolCallDelta(count(data.get("output_index")), begun, identity, name)]
 
 
+def _item_done(data: dict[str, Any]) -> list[Delta]:
+    """A computer's actions come whole."""
+    item = as_object(data.get("item"), "an item")
+    if item.get("type") != "computer_call":
+        return []
+    arguments = dump(computer_arguments(item)).decode()
+    identity = text_or_none(item.get("call_id"))
+    return [ToolCallDelta(count(data.get("output_index")), arguments, identity, "computer")]
+
+
 def _arguments(data: dict[str, Any]) -> list[Delta]:
     text = as_text(data.get("delta"), "a delta")
     return [ToolCallDelta(count(data.get("output_index")), text)]
@@ -122,6 +132,7 @@ _DELTAS: Mapping[str, Callable[[dict[str, Any]], list[Delta]]] = {
     "response.reasoning_summary_text.delta": _thought,
     "response.reasoning_text.delta": _thought,
     "response.output_item.added": _item,
+    "response.output_item.done": _item_done,
     "response.function_call_arguments.delta": _arguments,
     "response.custom_tool_call_input.delta": _input,
     "response.custom_tool_call_input.done": _input_done,

@@ -6,16 +6,16 @@ From the openai SDK 3.54 (`types/responses/response_input_item_param.py` and the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import PromptError
 from ..values.media import File, Image, data_url
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, Thinking, ToolCall, ToolResult
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, ToolResult, VendorBlock
 from ..values.request import Request
 from .body import dump, misplaced
 from .openai_common import check_picture, check_size, leading_system, marked_turns, require
+from .openai_tools import result_text
 
 Item = dict[str, Any]
 
@@ -23,6 +23,7 @@ _DOCUMENTS = re.compile(
     r"text/.+|application/(?:pdf|json|xml|rtf|csv|msword|x-[\w.+-]+|vnd\.(?:ms-|openxml|oasis).+)"
 )
 _BREAKPOINT = {"mode": "explicit"}
+_RESULTS = ("function_call_output", "custom_tool_call_output", "computer_call_output")
 
 
 def input_fields(request: Request, model: Model) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def input_fields(request: Request, model: Model) -> dict[str, Any]:
             fields["instructions"] = text
     for at, turn in enumerate(turns[first:], first):
         items += _items(turn, model, marked=at in marked)
-    fields["input"] = items
+    fields["input"] = _with_followers(items)
     if cache is not None and marked:
         # "explicit": what the caller did not ask for is not written, and not paid for.
         ttl = {"ttl": cache.ttl} if cache.ttl is not None else {}
@@ -55,18 +56,21 @@ def input_fields(request: Request, model: Model) -> dict[str, Any]:
     return fields
 
 
-def with_flat_tools(extra_body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`extra_body` with its function tools in the form of this API."""
-    tools = extra_body.get("tools")
-    if not isinstance(tools, (list, tuple)):
-        return extra_body
-    return {**extra_body, "tools": [_flat_tool(tool) for tool in tools]}
+def _with_followers(items: list[Item]) -> list[Item]:
+    """Without reasoning that nothing came of (an answer that was cut short): alone it is a 400,
+    "provided without its required following item".
+    """
+    if not any(item.get("type") == "reasoning" for item in items):
+        return items
+    kept: list[Item] = []
+    for item in reversed(items):
+        if item.get("type") != "reasoning" or (kept and _is_the_models(kept[-1])):
+            kept.append(item)
+    return kept[::-1]
 
 
-def _flat_tool(tool: Any) -> Any:
-    if isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping):
-        return {"type": "function", **tool["function"]}
-    return tool
+def _is_the_models(item: Item) -> bool:
+    return item.get("role", "assistant") == "assistant" and item.get("type") not in _RESULTS
 
 
 def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
@@ -78,8 +82,13 @@ def _items(message: Message, model: Model, *, marked: bool) -> list[Item]:
     content: list[Item] = []
     for part in message.parts:
         if isinstance(part, ToolResult):
-            output = {"call_id": part.tool_call_id, "output": part.content}
-            items.append({"type": "function_call_output", **output})
+            items.append(_result(part, model))
+            if part.kind == "computer" and part.content:
+                # Its output is a picture and nothing else.
+                note = f"About the screenshot of {part.tool_call_id}: {result_text(part)}"
+                content.append(_text_part(note))
+        elif isinstance(part, VendorBlock):
+            items.append(dict(part.data))
         else:
             content.append(_part(part, message.role, model))
     if content or not items:
@@ -110,14 +119,67 @@ def _assistant(message: Message) -> list[Item]:
             phase = {"phase": part.phase} if part.phase is not None else {}
             items.append({"role": "assistant", "content": part.text, **phase})
         elif isinstance(part, ToolCall):
-            arguments = dump(dict(part.arguments)).decode()
-            call = {"call_id": part.id, "name": part.name, "arguments": arguments}
-            items.append({"type": "function_call", **call})
+            items.append(_call(part))
         elif isinstance(part, Thinking):
             items += _reasoning(part)
+        elif isinstance(part, VendorBlock):
+            items.append(dict(part.data))
         else:
             raise misplaced(part, message.role)
     return items
+
+
+def _call(call: ToolCall) -> Item:
+    if call.kind == "computer":
+        return _computer_call(call)
+    item = {"call_id": call.id, "name": call.name}
+    if call.kind == "custom":
+        return {"type": "custom_tool_call", **item, "input": call.arguments.get("input", "")}
+    arguments = dump(dict(call.arguments)).decode()
+    return {"type": "function_call", **item, "arguments": arguments}
+
+
+def _computer_call(call: ToolCall) -> Item:
+    """The item as it came; its own id, which the API wants back, is the call's signature."""
+    identity = {"id": call.signature} if call.signature is not None else {}
+    return {
+        "type": "computer_call",
+        **identity,
+        "call_id": call.id,
+        "status": "completed",
+        "actions": call.arguments.get("actions", []),
+        "pending_safety_checks": call.arguments.get("pending_safety_checks", []),
+    }
+
+
+def _result(result: ToolResult, model: Model) -> Item:
+    if result.kind == "computer":
+        return _screenshot(result, model)
+    kind = "custom_tool_call_output" if result.kind == "custom" else "function_call_output"
+    text = result_text(result)
+    output: Any = text
+    if result.images:
+        output = [_text_part(text)] if text else []
+        output += [_image(image, model) for image in result.images]
+    return {"type": kind, "call_id": result.tool_call_id, "output": output}
+
+
+def _screenshot(result: ToolResult, model: Model) -> Item:
+    if not result.images:
+        raise PromptError(
+            f"the result of {result.tool_call_id} needs a screenshot: OpenAI's computer tool takes "
+            "nothing else, also where an action has failed"
+        )
+    image = _image(result.images[-1], model)
+    held = {name: image[name] for name in ("image_url", "file_id") if name in image}
+    item: Item = {
+        "type": "computer_call_output",
+        "call_id": result.tool_call_id,
+        "output": {"type": "computer_screenshot", **held},
+    }
+    if result.acknowledged:
+        item["acknowledged_safety_checks"] = [dict(check) for check in result.acknowledged]
+    return item
 
 
 def _reasoning(part: Thinking) -> list[Item]:

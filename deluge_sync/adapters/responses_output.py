@@ -6,11 +6,12 @@ From the openai SDK 3.54 (`types/responses/response.py`, `response_output_item.p
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from ..values.errors import CallCancelledError, TransientError
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, Thinking, ToolCall
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, VendorBlock
 from ..values.response import Answer, TokenLogprob, Usage
 from ..values.wire import HttpResponse
 from .body import (
@@ -108,7 +109,7 @@ def _finish(body: dict[str, Any], output: _Output) -> str:
 
 
 class _Output:
-    """What the items of one response hold. Items of unknown kinds are passed over."""
+    """What the items of one response hold. Those of the vendor's own tools stay as they are."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
@@ -116,14 +117,19 @@ class _Output:
         self.logprobs: list[TokenLogprob] = []
 
     def take(self, item: dict[str, Any]) -> None:
-        kind = item.get("type")
+        kind = text_or_none(item.get("type"))
+        if kind is None:
+            return
         if kind == "message":
             self._message(item)
         elif kind == "reasoning":
             self._reasoning(item)
-        elif kind in ("function_call", "custom_tool_call") and item.get("status") != "incomplete":
+        elif kind in _CALLS:
             # One that was broken off has half its arguments, and is not meant to be run.
-            self.parts.append(_tool_call(item))
+            if item.get("status") != "incomplete":
+                self.parts.append(_CALLS[kind](item))
+        else:
+            self.parts.append(VendorBlock(item))
 
     def _message(self, item: dict[str, Any]) -> None:
         phase = text_or_none(item.get("phase"))
@@ -150,13 +156,47 @@ def _joined(parts: Any) -> str:
     return PARAGRAPH.join(as_text(text, "a reasoning item's text") for text in texts)
 
 
-def _tool_call(item: dict[str, Any]) -> ToolCall:
-    """A call; the plain text that a custom tool takes is its argument "input"."""
+def _function_call(item: dict[str, Any]) -> ToolCall:
+    arguments = load_arguments(item.get("arguments"), "a call's arguments")
+    return ToolCall(_call_id(item), as_text(item.get("name"), "a tool call's name"), arguments)
+
+
+def _custom_call(item: dict[str, Any]) -> ToolCall:
+    """The plain text that a custom tool takes is its argument "input"."""
+    arguments = {"input": as_text(item.get("input"), "a tool's input")}
     name = as_text(item.get("name"), "a tool call's name")
-    identity = as_text(item.get("call_id"), "a tool call's call_id")
-    if item["type"] == "custom_tool_call":
-        return ToolCall(identity, name, {"input": as_text(item.get("input"), "a tool's input")})
-    return ToolCall(identity, name, load_arguments(item.get("arguments"), "a call's arguments"))
+    return ToolCall(_call_id(item), name, arguments, kind="custom")
+
+
+def _computer_call(item: dict[str, Any]) -> ToolCall:
+    """Its signature is the item's own id, which is sent back with it."""
+    identity, arguments = text_or_none(item.get("id")), computer_arguments(item)
+    return ToolCall(_call_id(item), "computer", arguments, identity, kind="computer")
+
+
+def computer_arguments(item: dict[str, Any]) -> dict[str, Any]:
+    """The actions of a `computer_call` (older ones have a single `action`), and its checks."""
+    single = item.get("action")
+    actions = item.get("actions") or ([] if single is None else [single])
+    held = {
+        "actions": actions,
+        "pending_safety_checks": item.get("pending_safety_checks") or [],
+    }
+    for name, values in held.items():
+        for value in as_list(values, f"a computer call's {name}"):
+            as_object(value, f"one of a computer call's {name}")
+    return held
+
+
+def _call_id(item: dict[str, Any]) -> str:
+    return as_text(item.get("call_id"), "a tool call's call_id")
+
+
+_CALLS: Mapping[str, Callable[[dict[str, Any]], ToolCall]] = {
+    "function_call": _function_call,
+    "custom_tool_call": _custom_call,
+    "computer_call": _computer_call,
+}
 
 
 def _logprobs(tokens: Any) -> list[TokenLogprob]:

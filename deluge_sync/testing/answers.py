@@ -47,8 +47,9 @@ class Reply:
 
     `finish` is "stop", "length", "tool_calls", "refusal" or "content_filter", or a word of the
     vendor's to send as it is; None means "tool_calls" where there are some, else "stop".
-    `tool_calls` are (name, arguments) pairs. `usage` is the tokens to report (a `Usage`, or a
-    tuple that begins like one); None counts them.
+    `tool_calls` are (name, arguments) pairs; in Responses, ("computer", {"actions": [...]}) is a
+    call of the vendor's computer tool, and one of a custom tool has {"input": "..."}. `usage` is
+    the tokens to report (a `Usage`, or a tuple that begins like one); None counts them.
     """
 
     text: str = ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .answers import Finished, Question, pieces
+from .openai_tools import offered
 from .wire import Body
 
 
@@ -16,7 +17,7 @@ def completion(question: Question, finished: Finished, serial: int, now: float) 
     """The body of a whole answer."""
     choice = {
         "index": 0,
-        "message": _message(finished, serial),
+        "message": _message(question, finished, serial),
         "logprobs": _logprobs(question, finished, pieces(finished.text)),
         "finish_reason": _finish(finished),
     }
@@ -61,17 +62,22 @@ def _choices(question: Question, finished: Finished, serial: int) -> Iterator[Bo
     name = "refusal" if finished.finish == "refusal" else "content"
     for text in pieces(finished.text):
         yield _choice({name: text}, logprobs=_logprobs(question, finished, [text]))
-    for at, call in enumerate(_tool_calls(finished, serial)):
+    for at, call in enumerate(_tool_calls(question, finished, serial)):
         yield from _call_choices(at, call)
     yield _choice({}, finish=_finish(finished))
 
 
 def _call_choices(at: int, call: Body) -> Iterator[Body]:
-    function = call["function"]
-    begun = {**call, "index": at, "function": {"name": function["name"], "arguments": ""}}
+    kind, name = call["type"], _TEXTS[call["type"]]
+    held = call[kind]
+    begun = {**call, "index": at, kind: {"name": held["name"], name: ""}}
     yield _choice({"tool_calls": [begun]})
-    for text in pieces(function["arguments"]):
-        yield _choice({"tool_calls": [{"index": at, "function": {"arguments": text}}]})
+    for text in pieces(held[name]):
+        yield _choice({"tool_calls": [{"index": at, kind: {name: text}}]})
+
+
+_TEXTS = {"function": "arguments", "custom": "input"}
+"""What each kind of call takes."""
 
 
 def _choice(delta: Body, *, finish: str | None = None, logprobs: Body | None = None) -> Body:
@@ -82,7 +88,7 @@ def _finish(finished: Finished) -> str:
     return "stop" if finished.finish == "refusal" else finished.finish
 
 
-def _message(finished: Finished, serial: int) -> Body:
+def _message(question: Question, finished: Finished, serial: int) -> Body:
     refused = finished.finish == "refusal"
     silent = refused or (finished.tool_calls and not finished.text)
     message: Body = {
@@ -95,19 +101,20 @@ def _message(finished: Finished, serial: int) -> Body:
         # As in the chunks.
         message["reasoning_content"] = finished.thinking
     if finished.tool_calls:
-        message["tool_calls"] = _tool_calls(finished, serial)
+        message["tool_calls"] = _tool_calls(question, finished, serial)
     return message
 
 
-def _tool_calls(finished: Finished, serial: int) -> list[Body]:
-    return [
-        {
-            "id": f"call_sandbox{serial:016d}{at:02d}",
-            "type": "function",
-            "function": {"name": name, "arguments": json.dumps(arguments)},
-        }
-        for at, (name, arguments) in enumerate(finished.tool_calls)
-    ]
+def _tool_calls(question: Question, finished: Finished, serial: int) -> list[Body]:
+    custom = offered(question.body, "custom")
+    calls = []
+    for at, (name, arguments) in enumerate(finished.tool_calls):
+        kind, text = "function", json.dumps(arguments)
+        if name in custom:
+            kind, text = "custom", arguments["input"]
+        held = {"name": name, _TEXTS[kind]: text}
+        calls.append({"id": f"call_sandbox{serial:016d}{at:02d}", "type": kind, kind: held})
+    return calls
 
 
 def _logprobs(question: Question, finished: Finished, texts: list[str]) -> Body | None:

@@ -16,7 +16,9 @@ from .codec import event
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .openai_answers import chunks, completion
-from .openai_fields import FIELDS, VOICE, check_options, read_messages, wanted_schema
+from .openai_fields import FIELDS, check_options, read_messages, wanted_schema
+from .openai_tools import check_chat_tools
+from .openai_voice import VOICE
 from .wire import Body, Route
 
 _MODELS = "/v1/models"
@@ -64,6 +66,7 @@ class OpenAIChat:
             message = "max_tokens and max_completion_tokens cannot be set at the same time"
             raise VendorError(400, message, param="max_tokens")
         check_options(body, strict)
+        check_chat_tools(body, strict)
         system, turns, text = read_messages(body["messages"], strict)
         stop = body.get("stop") or ()
         return Question(

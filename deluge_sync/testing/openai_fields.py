@@ -27,6 +27,8 @@ from .checks import (
     one_of,
 )
 from .openai_schemas import check_strict
+from .openai_tools import check_turns
+from .openai_voice import VOICE
 
 FIELDS: Fields = {
     "model": STRING,
@@ -75,6 +77,7 @@ _ROLES: dict[str, Fields] = {
     "user": _TEXT,
     "assistant": {
         **_TEXT,
+        "annotations": ARRAY,  # in an answer only; whoever sends one back as it came has them
         "audio": OBJECT,
         "function_call": OBJECT,
         "refusal": STRING,
@@ -126,32 +129,6 @@ _SCHEMA: Fields = {"name": STRING, "description": STRING, "schema": OBJECT, "str
 _SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class _Voice:
-    """See `Voice`."""
-
-    def unknown(self, path: Path) -> VendorError:
-        """See `Voice`."""
-        name = bracketed(path)
-        return VendorError(
-            400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter"
-        )
-
-    def missing(self, path: Path) -> VendorError:
-        """See `Voice`."""
-        name = bracketed(path)
-        message = f"Missing required parameter: '{name}'."
-        return VendorError(400, message, param=name, code="missing_required_parameter")
-
-    def wrong(self, path: Path, expected: str) -> VendorError:
-        """See `Voice`."""
-        name = bracketed(path)
-        message = f"Invalid value for '{name}': expected {expected}."
-        return VendorError(400, message, param=name or None, code="invalid_value")
-
-
-VOICE = _Voice()
-
-
 def read_messages(
     messages: list[Any], strict: bool
 ) -> tuple[str | None, tuple[tuple[str, str], ...], str]:
@@ -167,6 +144,7 @@ def read_messages(
             system.append(text)
         else:
             turns.append((role, text))
+    check_turns(messages, strict)
     every = [*system, *(text for _, text in turns)]
     return "\n\n".join(system) if system else None, tuple(turns), "".join(every)
 

@@ -15,7 +15,15 @@ from .answers import Finished, Question, count_tokens
 from .checks import VendorError
 from .codec import event
 from .openai_chat import OpenAIChat, _require
-from .openai_responses_fields import Input, check_body, check_calls, read_input, wanted_schema
+from .openai_responses_fields import (
+    CALLS,
+    Input,
+    check_body,
+    check_calls,
+    check_followers,
+    read_input,
+    wanted_schema,
+)
 from .responses_answers import (
     ENCRYPTED,
     LOGPROBS,
@@ -91,6 +99,7 @@ class OpenAIResponses(OpenAIChat):
         before = self._before(body.get("previous_response_id"))
         check_calls(given, self._called(before))
         _check_reasoning(given)
+        check_followers(body.get("input"))
         _check_background(body)
         turns = (*_turns(before), *given.turns)
         tokens = before.finished.usage.total_tokens if before is not None else 0
@@ -164,14 +173,14 @@ class OpenAIResponses(OpenAIChat):
             )
         return self._runs[identity]
 
-    def _called(self, run: Run | None) -> frozenset[str]:
-        """The call ids of the tools that `run` and what is kept from before it asked for."""
-        called: set[str] = set()
+    def _called(self, run: Run | None) -> tuple[Body, ...]:
+        """The calls of tools in `run` and in what is kept from before it."""
+        called: list[Body] = []
         while run is not None:
             output = response(run.question, run.finished, run.serial, run.began)["output"]
-            called |= {item["call_id"] for item in output if item["type"] == "function_call"}
+            called += [item for item in output if item["type"] in CALLS]
             run = self._runs.get(run.question.body.get("previous_response_id") or "")
-        return frozenset(called)
+        return tuple(called)
 
     def _status(self, run: Run, now: float) -> str:
         """One of the vendor's words, or "done" at the end, whichever that is."""

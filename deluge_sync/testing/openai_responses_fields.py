@@ -7,7 +7,7 @@ From the openai SDK 3.54 (`types/responses`: `response_create_params.py`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from .checks import (
     ARRAY,
@@ -26,8 +26,10 @@ from .checks import (
     number_between,
     one_of,
 )
-from .openai_fields import _FILE_DATA, _IMAGE_URL, VOICE, _is_base64
+from .openai_fields import _FILE_DATA, _IMAGE_URL, _is_base64
 from .openai_schemas import check_strict
+from .openai_tools import check_responses_tools
+from .openai_voice import VOICE
 
 _COUNTED: Fields = {
     "model": STRING,
@@ -141,8 +143,56 @@ _ITEMS: Mapping[str, tuple[Fields, tuple[str, ...]]] = {
         ("id", "summary"),
     ),
     "item_reference": ({"id": STRING}, ("id",)),
+    "computer_call": (
+        {
+            "id": STRING,
+            "call_id": STRING,
+            "action": OBJECT,
+            "actions": ARRAY,
+            "pending_safety_checks": ARRAY,
+            "status": _STATUS,
+        },
+        ("id", "call_id", "pending_safety_checks", "status"),
+    ),
+    "computer_call_output": (
+        {
+            "id": STRING,
+            "call_id": STRING,
+            "output": OBJECT,
+            "acknowledged_safety_checks": ARRAY,
+            "status": _STATUS,
+        },
+        ("call_id", "output"),
+    ),
 }
-_KINDS = one_of(*_ITEMS)
+_OWN_ITEMS = frozenset(
+    {
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "code_interpreter_call",
+        "compaction",
+        "file_search_call",
+        "image_generation_call",
+        "local_shell_call",
+        "local_shell_call_output",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "mcp_list_tools",
+        "program",
+        "program_output",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
+        "web_search_call",
+    }
+)
+"""What the vendor's own tools did; their fields are not looked at."""
+_KINDS = one_of(*_ITEMS, *sorted(_OWN_ITEMS))
+_SCREENSHOT: Mapping[str, Fields] = {
+    "computer_screenshot": {"image_url": STRING, "file_id": STRING}
+}
 
 _INPUT_PARTS: Mapping[str, Fields] = {
     "input_text": {"text": STRING, "prompt_cache_breakpoint": OBJECT},
@@ -172,16 +222,16 @@ class Input(NamedTuple):
     """What the input items say.
 
     `turns` are (role, text) of messages and tool outputs, `text` is all there is to count,
-    `reasoning` are the items of thinking, with their positions, `called` and `answered` the call
-    ids of tools.
+    `reasoning` are the items of thinking, with their positions. `calls` and `outputs` are the items
+    of tools.
     """
 
     system: str | None
     turns: tuple[tuple[str, str], ...]
     text: str
     reasoning: tuple[tuple[int, Mapping[str, Any]], ...]
-    called: frozenset[str]
-    answered: tuple[str, ...]
+    calls: tuple[Mapping[str, Any], ...]
+    outputs: tuple[Mapping[str, Any], ...]
 
 
 def check_body(body: Any, *, counting: bool, strict: bool) -> None:
@@ -197,6 +247,7 @@ def check_body(body: Any, *, counting: bool, strict: bool) -> None:
         if layout["type"] == "json_schema":
             check_fields(layout, {**_FORMATS["json_schema"], "type": STRING}, VOICE,
                          path=("text", "format"), required=("name", "schema"))  # fmt: skip
+    check_responses_tools(body, strict)
     for at, word in enumerate(body.get("include") or ()):
         if not _INCLUDABLE.accepts(word):
             raise VOICE.wrong(("include", at), _INCLUDABLE.phrase)
@@ -234,22 +285,38 @@ def read_input(body: Mapping[str, Any], strict: bool) -> Input:
             system.append(text)
         elif role:
             turns.append((role, text))
-    of_kind = _kinds(items)
     return Input(
         "\n\n".join(system) if system else None,
         tuple(turns),
         "".join([*system, *(text for _, text in turns)]),
         tuple((at, item) for at, item in enumerate(items) if item.get("type") == "reasoning"),
-        frozenset(item["call_id"] for item in of_kind("function_call", "custom_tool_call")),
-        tuple(
-            item["call_id"]
-            for item in of_kind("function_call_output", "custom_tool_call_output")
-        ),
-    )  # fmt: skip
+        tuple(item for item in items if item.get("type") in CALLS),
+        tuple(item for item in items if item.get("type") in _OUTPUTS),
+    )
 
 
-def _kinds(items: list[Any]) -> Callable[..., list[Any]]:
-    return lambda *kinds: [item for item in items if item.get("type") in kinds]
+CALLS = {
+    "function_call": "function call",
+    "custom_tool_call": "custom tool call",
+    "computer_call": "computer call",
+}
+"""The items that a client has to answer, and the vendor's words for them."""
+_OUTPUTS = frozenset(f"{kind}_output" for kind in CALLS)
+
+
+def check_followers(items: Any) -> None:
+    """Raise unless behind every reasoning item of an input stands what it led to."""
+    if not isinstance(items, list):
+        return
+    for item, following in zip(items, [*items[1:], {"role": "user"}]):
+        kind = following.get("type") or "message"
+        theirs = kind == "message" and following["role"] != "assistant"
+        if item.get("type") == "reasoning" and (theirs or kind in _OUTPUTS):
+            message = (
+                f"Item '{item['id']}' of type 'reasoning' was provided without its required "
+                "following item."
+            )
+            raise VendorError(400, message, param="input")
 
 
 def _read_item(item: Any, path: Path, strict: bool) -> tuple[str, str]:
@@ -259,6 +326,8 @@ def _read_item(item: Any, path: Path, strict: bool) -> tuple[str, str]:
     kind = item.get("type") or "message"
     if not _KINDS.accepts(kind):
         raise VOICE.wrong((*path, "type"), _KINDS.phrase)
+    if kind in _OWN_ITEMS:
+        return "", ""
     fields, required = _ITEMS[kind]
     fields = {**fields, "type": STRING}
     check_fields(item, fields, VOICE, path=path, required=required, strict=strict)
@@ -267,6 +336,11 @@ def _read_item(item: Any, path: Path, strict: bool) -> tuple[str, str]:
         return item["role"], _read_content(item["content"], parts, (*path, "content"), strict)
     if kind.endswith("_call"):
         return "assistant", item.get("arguments") or item.get("input") or ""
+    if kind == "computer_call_output":
+        where = (*path, "output")
+        _check_tagged(item["output"], _SCREENSHOT, where, strict)
+        _check_image(item["output"], where)
+        return "tool", ""
     if kind.endswith("_call_output"):
         return "tool", _read_content(item["output"], _INPUT_PARTS, (*path, "output"), strict)
     return "", ""
@@ -318,9 +392,31 @@ def _check_tagged(value: Any, kinds: Mapping[str, Fields], path: Path, strict: b
     check_fields(value, {**kinds[kind], "type": STRING}, VOICE, path=path, strict=strict)
 
 
-def check_calls(given: Input, called: frozenset[str]) -> None:
-    """Raise unless every tool output answers a call of the input, or one of `called`."""
-    for call_id in given.answered:
-        if call_id not in given.called and call_id not in called:
-            message = f"No tool call found for function call output with call_id {call_id}."
-            raise VendorError(400, message, param="input")
+def check_calls(given: Input, before: tuple[Mapping[str, Any], ...]) -> None:
+    """Raise unless tool outputs and calls belong together.
+
+    Every output answers a call of the input or of `before`, the calls that the vendor keeps; every
+    call of the input has its output, and a computer's has its safety checks acknowledged there.
+    """
+    called = {(item["type"], item["call_id"]): item for item in (*before, *given.calls)}
+    for output in given.outputs:
+        kind = output["type"][: -len("_output")]
+        call = called.get((kind, output["call_id"]))
+        if call is None:
+            what = f"No tool call found for {CALLS[kind]} output with call_id"
+            raise VendorError(400, f"{what} {output['call_id']}.", param="input")
+        _check_acknowledged(call, output)
+    answered = {output["call_id"] for output in given.outputs}
+    for call in given.calls:
+        if call["call_id"] not in answered:
+            what = f"No tool output found for {CALLS[call['type']]} {call['call_id']}."
+            raise VendorError(400, what, param="input")
+
+
+def _check_acknowledged(call: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+    known = [check.get("id") for check in output.get("acknowledged_safety_checks") or ()]
+    pending = [check.get("id") for check in call.get("pending_safety_checks") or ()]
+    missing = [identity for identity in pending if identity not in known]
+    if missing:
+        message = f"Computer tool has unacknowledged safety check for {missing}"
+        raise VendorError(400, message, param="input")

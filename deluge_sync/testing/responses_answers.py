@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .answers import Finished, Question, pieces
+from .openai_tools import offered
 from .wire import Body
 
 _TIERS = {None: "default", "auto": "default", "fast": "priority"}
@@ -54,12 +55,19 @@ def frame(question: Question, serial: int, now: float, status: str) -> Body:
             "verbosity": text.get("verbosity") or "medium",
         },
         "tool_choice": body.get("tool_choice") or "auto",
-        "tools": body.get("tools") or [],
+        "tools": [_shown(tool) for tool in body.get("tools") or ()],
         "top_logprobs": body.get("top_logprobs") or 0,
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation") or "disabled",
         "usage": None,
     }
+
+
+def _shown(tool: Body) -> Body:
+    """A tool without the secrets for its server, and with what stands for fields left out."""
+    if tool["type"] == "function":
+        return {"parameters": None, "strict": None, **tool}
+    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}
 
 
 def response(question: Question, finished: Finished, serial: int, now: float) -> Body:
@@ -184,7 +192,30 @@ def _call_events(at: int, item: Body) -> tuple[Body, Iterator[Body]]:
     return {"status": "in_progress", "arguments": ""}, inner()
 
 
-_BEGUN = {"message": _message_events, "reasoning": _reasoning_events, "function_call": _call_events}
+def _custom_events(at: int, item: Body) -> tuple[Body, Iterator[Body]]:
+    where = {"item_id": item["id"], "output_index": at}
+    kind = "response.custom_tool_call_input"
+
+    def inner() -> Iterator[Body]:
+        for text in pieces(item["input"]):
+            yield {"type": f"{kind}.delta", **where, "delta": text}
+        yield {"type": f"{kind}.done", **where, "input": item["input"]}
+
+    return {"input": ""}, inner()
+
+
+def _computer_events(at: int, item: Body) -> tuple[Body, Iterator[Body]]:
+    """Its actions come with the item, and no events of their own."""
+    return {"status": "in_progress"}, iter(())
+
+
+_BEGUN = {
+    "message": _message_events,
+    "reasoning": _reasoning_events,
+    "function_call": _call_events,
+    "custom_tool_call": _custom_events,
+    "computer_call": _computer_events,
+}
 
 
 def _output(question: Question, finished: Finished, serial: int) -> Iterator[Body]:
@@ -193,14 +224,26 @@ def _output(question: Question, finished: Finished, serial: int) -> Iterator[Bod
     if finished.text or not finished.tool_calls:
         yield _message(question, finished, serial)
     for at, (name, arguments) in enumerate(finished.tool_calls):
-        yield {
-            "id": f"fc_sandbox{serial:030d}{at:02d}",
-            "type": "function_call",
+        yield _call(question, name, arguments, f"{serial:016d}{at:02d}")
+
+
+def _call(question: Question, name: str, arguments: Mapping[str, Any], number: str) -> Body:
+    call = {"call_id": f"call_sandbox{number}"}
+    if name == "computer" and "actions" in arguments:
+        return {
+            "id": f"cu_sandbox{number}",
+            "type": "computer_call",
             "status": "completed",
-            "call_id": f"call_sandbox{serial:016d}{at:02d}",
-            "name": name,
-            "arguments": json.dumps(arguments),
+            **call,
+            "actions": arguments["actions"],
+            "pending_safety_checks": arguments.get("pending_safety_checks", []),
         }
+    call["name"] = name
+    if name in offered(question.body, "custom"):
+        identity = {"id": f"ctc_sandbox{number}", "type": "custom_tool_call"}
+        return {**identity, **call, "input": arguments["input"]}
+    identity = {"id": f"fc_sandbox{number}", "type": "function_call", "status": "completed"}
+    return {**identity, **call, "arguments": json.dumps(arguments)}
 
 
 def _reasoning(question: Question, thinking: str, serial: int) -> Body:
