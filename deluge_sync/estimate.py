@@ -23,6 +23,7 @@ from .values.prompt import Conversation, Message
 from .values.request import Request
 from .values.response import Usage
 from .values.secret import Secret
+from .values.tool import described
 
 LOOKUPS = 256
 """Prompts that are looked up in the cache at once, and held in memory."""
@@ -171,9 +172,8 @@ class _Plan:
         self.model = model = _addressed(model)
         self.counter = Counter(model)
         self._settings = settings
-        self._adapter = ADAPTERS[
-            adapter_of(model, asked.responses_api, tools=bool(settings.extra_body.get("tools")))
-        ]
+        tools = bool(asked.tools or settings.extra_body.get("tools"))
+        self._adapter = ADAPTERS[adapter_of(model, asked.responses_api, tools=tools)]
         self._fields = settings.request_fields(asked)
         kept, _ = model.accepts(params)
         self._params = kept.without(self._adapter.UNSUPPORTED.intersection(kept.given()))
@@ -181,7 +181,8 @@ class _Plan:
         self._salt = cache_salt
         self._keys = None if answers is None else _key_space(model, settings)
         self._longest = _longest_answer(model, self._params, settings.extra_body)
-        extra = json.dumps(dict(settings.extra_body), default=str) if settings.extra_body else ""
+        beside = [*map(described, asked.tools), *filter(None, [settings.extra_body])]
+        extra = json.dumps([dict(one) for one in beside], default=str) if beside else ""
         self._extra = self.counter.count(extra).tokens
 
     def key(self, conversation: Conversation) -> str | None:

@@ -122,7 +122,8 @@ class Fetcher:
                 known[url] = self._download(url, deadline, cancellation)
             return known[url]
 
-        return Conversation(tuple(_with_files(one, download) for one in conversation.messages))
+        messages = tuple(_with_files(one, download) for one in conversation.messages)
+        return Conversation(messages, conversation.model)
 
     def _download(self, url: str, deadline: float, cancellation: Cancellation) -> _Download:
         target = self._target(url)

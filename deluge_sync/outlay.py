@@ -9,6 +9,7 @@ from .engine.lane import Weights
 from .values.errors import CallError, ConfigError, DecodeError
 from .values.media import Audio, File, Image, Media
 from .values.model import Model
+from .values.prompt import ToolResult
 from .values.request import Request
 from .values.response import Answer
 from .values.wire import HttpRequest
@@ -155,6 +156,8 @@ def _media(request: Request) -> Iterator[Media]:
         for part in message.parts:
             if isinstance(part, (Image, Audio, File)):
                 yield part
+            elif isinstance(part, ToolResult):
+                yield from part.images
 
 
 def _encoded(part: Media) -> int:
