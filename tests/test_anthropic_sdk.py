@@ -21,7 +21,7 @@ from deluge_sync.testing.anthropic_messages import AnthropicMessages
 from deluge_sync.testing.wire import Route
 from deluge_sync.values.deltas import UsageDelta
 from deluge_sync.values.model import Model, Provider
-from deluge_sync.values.prompt import Conversation, Message, Thinking
+from deluge_sync.values.prompt import Conversation, Message, Thinking, ToolResult
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
@@ -265,8 +265,10 @@ class TestThinking:
                 "Text",
                 "ToolCall",
             ]
-            again = posted(sandbox, Request(asked.add(content).user("Go on.")))
-            assert again.status == 200
+            (call,) = content.tool_calls
+            result = ToolResult(call.id, "It is a cat.")
+            round_of = asked.add(content).with_tool_results(result)
+            assert posted(sandbox, Request(round_of)).status == 200
             changed = Message("assistant", (Thinking("Hm!", content.parts[0].signature),))
             refused = posted(sandbox, Request(asked.add(changed).user("Go on.")))
             assert refused.status == 400
