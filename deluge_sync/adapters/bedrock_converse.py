@@ -258,8 +258,9 @@ def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
             turns.append({"role": role, "content": blocks})
     if not turns:
         raise PromptError("Bedrock needs a message with text beside the system prompt")
-    for turn in turns:  # tool results must come first
-        turn["content"].sort(key=lambda block: "toolResult" not in block)
+    for turn in turns:  # tool results must come first, but those that Bedrock gave by itself
+        if turn["role"] == "user":
+            turn["content"].sort(key=lambda block: "toolResult" not in block)
     return turns
 
 
