@@ -15,6 +15,7 @@ from deluge_sync.testing import Reply, Sandbox
 from deluge_sync.values.errors import ConfigError, PromptError
 from deluge_sync.values.media import Image
 from deluge_sync.values.model import Model, Provider
+from deluge_sync.values.params import SamplingParams
 from deluge_sync.values.prompt import (
     Conversation,
     Message,
@@ -102,6 +103,16 @@ class TestChoice:
         for free in ("auto", "none"):
             sent = body_of(Request(WEATHER, tools=TOOLS, tool_choice=free), model)
             assert sent["tool_choice"] == {"type": free}
+
+    @pytest.mark.parametrize("thinking", ["adaptive", "budget"])
+    def test_a_model_that_is_to_think_is_not_forced(self, thinking: str) -> None:
+        request = Request(WEATHER, SamplingParams(reasoning_effort="high"), tools=TOOLS)
+        model = model_with(thinking=thinking, max_output_tokens=64_000)
+        with pytest.raises(ConfigError, match="while it thinks"):
+            body_of(request._replace(tool_choice="required"), model)
+        assert body_of(request._replace(tool_choice="auto"), model)["thinking"]
+        silent = request._replace(params=SamplingParams(reasoning_effort="none"))
+        assert body_of(silent._replace(tool_choice="now"), model)["tool_choice"]["name"] == "now"
 
     def test_a_model_without_tools_is_named_before_sending(self) -> None:
         with pytest.raises(ConfigError, match="m takes no tools"):
@@ -455,6 +466,14 @@ BAD_TOOLS: dict[str, tuple[dict[str, Any], str]] = {
     "forced where thinking is always on": (
         {"model": "claude-opus-5-5", "tools": [WIRE_TOOL], "tool_choice": {"type": "any"}},
         "does not support forced",
+    ),
+    "forced while it thinks": (
+        {
+            "tools": [WIRE_TOOL],
+            "tool_choice": {"type": "any"},
+            "thinking": {"type": "adaptive"},
+        },
+        "Thinking may not be enabled",
     ),
     "MCP servers without the beta": (
         {"mcp_servers": [{"type": "url", "name": "x", "url": "https://x"}]},

@@ -13,6 +13,7 @@ from deluge_sync.testing import Reply, Sandbox
 from deluge_sync.values.deltas import TextDelta, ToolCallDelta
 from deluge_sync.values.errors import ConfigError, PromptError
 from deluge_sync.values.model import Model, Provider
+from deluge_sync.values.params import SamplingParams
 from deluge_sync.values.prompt import Message, Text, ToolCall, ToolResult, VendorBlock
 from deluge_sync.values.request import PromptCache, Request
 from deluge_sync.values.tool import MCPServer, Tool
@@ -67,6 +68,13 @@ class TestEncoding:
         request = Request(WEATHER, tools=TOOLS)._replace(**change)
         with pytest.raises(ConfigError, match=words):
             body_of(request, model_with(EVERYTHING - {lacking}))
+
+    def test_a_claude_that_is_to_think_is_not_forced(self) -> None:
+        params = SamplingParams(reasoning_effort="high")
+        model = Model("m", model_with().provider, supports=EVERYTHING, thinking="adaptive")
+        with pytest.raises(ConfigError, match="while it thinks"):
+            body_of(Request(WEATHER, params, tools=TOOLS, tool_choice="required"), model)
+        assert body_of(Request(WEATHER, params, tools=TOOLS, tool_choice="auto"), model)
 
     def test_strict_is_sent_where_it_is_asked_for(self) -> None:
         tools = [Tool("f", "Does it.", strict=strict) for strict in (True, None, False)]

@@ -25,7 +25,7 @@ from .anthropic_tools import beta_header, fitted, tool_fields
 from .body import JSON_HEADERS, dump, misplaced, post
 from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
-from .options import refuse
+from .options import forced_and_thinking, refuse
 
 __all__ = ["UNSUPPORTED", "decode", "encode", "fold", "limits", "needs_stream", "request_id"]
 
@@ -144,6 +144,7 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     body.update(mark_tools(tool_fields(request, model), request.prompt_cache))
     body.update(_sampling(params))
     body.update(_thinking(params, model, body["max_tokens"]))
+    _check_forced(body, model)
     if request.output is not None:
         body["output_config"] = {
             **body.get("output_config", {}),
@@ -152,6 +153,12 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     if request.prompt_cache is not None:
         mark_prompt(body, request.prompt_cache)
     return body
+
+
+def _check_forced(body: dict[str, Any], model: Model) -> None:
+    forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
+    if forced and body.get("thinking", {}).get("type") in ("adaptive", "enabled"):
+        raise forced_and_thinking(model)
 
 
 def _format(output: OutputFormat, model: Model) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .converse_answers import ConverseFold, read
 from .converse_media import wire_media
 from .converse_tools import tool_config
 from .failures import Fault, read_answer, request_id, sentence, words
-from .options import refuse
+from .options import forced_and_thinking, refuse
 
 __all__ = [
     "UNSUPPORTED",
@@ -145,6 +145,7 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     if config:
         body["inferenceConfig"] = config
     output, extra = _thinking(params, model)
+    _check_forced(body, extra, model)
     if request.output is not None:
         output["textFormat"] = _format(request.output, model)
     if output:
@@ -171,6 +172,13 @@ def _tools(request: Request, model: Model) -> dict[str, Any]:
     if cache is not None and cache.pattern in ("tools_only", "system_and_tools"):
         config["tools"].append(_cache_point(cache))
     return {"toolConfig": config}
+
+
+def _check_forced(body: dict[str, Any], extra: dict[str, Any], model: Model) -> None:
+    choice = body.get("toolConfig", {}).get("toolChoice", {})
+    thinks = extra.get("thinking", {}).get("type") in ("adaptive", "enabled")
+    if thinks and ("any" in choice or "tool" in choice):
+        raise forced_and_thinking(model)
 
 
 def _tier(tier: str, model: Model) -> str:

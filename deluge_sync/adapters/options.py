@@ -41,6 +41,14 @@ def require_choice(model: Model) -> None:
         )
 
 
+def forced_and_thinking(model: Model) -> ConfigError:
+    """The error for a tool that is forced on a model that is to think: Claude refuses both."""
+    return ConfigError(
+        f"{model.name} cannot be made to use a tool while it thinks: give tool_choice 'auto', or "
+        "reasoning_effort 'none'"
+    )
+
+
 def _asked(request: Request, name: str) -> Any:
     if name == "cache":
         return request.prompt_cache

@@ -109,6 +109,7 @@ def check_tools(body: Mapping[str, Any], strict: bool) -> None:
         raise VendorError(400, f"tools: at most {_MOST_STRICT} tools may be strict")
     if body.get("tool_choice") is not None:
         _check_choice(body["tool_choice"], tools, names, body["model"])
+        _check_free(body)
 
 
 def toolset_of(name: str, body: Mapping[str, Any]) -> str | None:
@@ -211,6 +212,12 @@ def _check_choice(choice: Any, tools: list[Any], names: list[str], model: str) -
         raise VendorError(
             400, f"tool_choice: {model} does not support forced tool use; use 'auto' or 'none'"
         )
+
+
+def _check_free(body: Mapping[str, Any]) -> None:
+    thinks = (body.get("thinking") or {}).get("type") in ("adaptive", "enabled")
+    if thinks and body["tool_choice"]["type"] in ("any", "tool"):
+        raise VendorError(400, "Thinking may not be enabled when tool_choice forces tool use.")
 
 
 def _turns(messages: Iterable[Mapping[str, Any]]) -> Iterator[_Turn]:
