@@ -46,6 +46,7 @@ _MOST_TOKENS_AT_ONCE = 21_333
 """Of `max_tokens`: more may take longer than ten minutes, and the vendor's SDK insists on a stream
 (`_base_client._calculate_nonstreaming_timeout`).
 """
+_PLAIN = {"type", "text"}
 _MOST_BODY = 32 << 20
 _SERVICE_TIERS = ("auto", "standard_only")
 _ROOM_BESIDE_THINKING = 4_096
@@ -259,10 +260,10 @@ def _role(role: str, mid_system: bool) -> str:
 
 
 def _content(blocks: list[dict[str, Any]]) -> Any:
-    if len(blocks) == 1 and blocks[0]["type"] == "text":
+    if len(blocks) == 1 and blocks[0].keys() == _PLAIN:
         return blocks[0]["text"]
     # Tool results must come first in their turn.
-    return sorted(blocks, key=lambda block: block["type"] != "tool_result")
+    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")
 
 
 def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
