@@ -15,6 +15,7 @@ from deluge_sync import (
 )
 from deluge_sync.values.media import Audio, File, Image
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
+from deluge_sync.values.tool import MCPServer, Tool
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 PDF = b"%PDF-1.7\n"
@@ -100,6 +101,40 @@ def asking(*parts: object) -> Conversation:
     return Conversation((Message("user", (Text("What is this?"), *parts)),))
 
 
+def get_weather(city: str, days: int = 3) -> str:
+    """The weather in a city."""
+    return f"Rain in {city} for {days} days"
+
+
+def now() -> str:
+    """The time."""
+    return "12:00"
+
+
+TOOLS = (Tool.from_function(get_weather), Tool.from_function(now))
+WEATHER = Conversation().user("What is the weather in Bonn, and what time is it?")
+CALLED = WEATHER.add(
+    Message(
+        "assistant",
+        (
+            Text("Let me look."),
+            ToolCall("call_1", "get_weather", {"city": "Bonn", "days": 1}),
+            ToolCall("call_2", "now", {}),
+        ),
+    )
+)
+CLICKED = (
+    Conversation()
+    .user("Press the button.")
+    .add(
+        Message(
+            "assistant",
+            (ToolCall("call_1", "left_click", {"coordinate": [10, 20]}, kind="computer"),),
+        )
+    )
+)
+SCREEN = Image(PNG, media_type="image/png")
+
 FEATURES = {
     "plain": Request(HELLO),
     "parameters": Request(
@@ -165,5 +200,37 @@ FEATURES = {
     "background": Request(HELLO, background=True, completion_window="2h"),
     "previous response": Request(HELLO, previous_response_id="resp_1"),
     "continuation": Request(HELLO, continuation="token"),
+    "tools": Request(WEATHER, tools=TOOLS),
+    "tool_results": Request(
+        CALLED.with_tool_results(
+            ToolResult("call_1", "Rain", "get_weather"),
+            ToolResult("call_2", "The clock is broken.", "now", is_error=True),
+        ),
+        tools=TOOLS,
+    ),
+    "tool_results with a picture": Request(
+        CALLED.with_tool_results(
+            ToolResult("call_1", "A map", "get_weather", images=(SCREEN,)),
+            ToolResult("call_2", "12:00", "now"),
+        ),
+        tools=TOOLS,
+    ),
+    "tool_choice": Request(WEATHER, tools=TOOLS, tool_choice="get_weather"),
+    "parallel_tools": Request(WEATHER, tools=TOOLS, parallel_tool_calls=False),
+    "computer": Request(
+        CLICKED.with_tool_results(ToolResult("call_1", "", images=(SCREEN,), kind="computer")),
+        tools=({"type": "computer_toolset_20260801"},),
+    ),
+    "mcp_server": Request(
+        WEATHER,
+        tools=(
+            MCPServer(
+                "weather",
+                "https://mcp.example.com/weather",
+                authorization="token",
+                allowed_tools=("forecast",),
+            ),
+        ),
+    ),
 }
 """Where a wire format has no form for one of them it has no file, and `encode` raises."""

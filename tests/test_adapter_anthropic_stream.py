@@ -21,7 +21,7 @@ from deluge_sync.values.errors import (
 )
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.plain import answer_to_plain
-from deluge_sync.values.prompt import Conversation, Text, Thinking, ToolCall
+from deluge_sync.values.prompt import Conversation, Text, Thinking, ToolCall, VendorBlock
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Answer, Usage
 from deluge_sync.values.wire import HttpResponse
@@ -261,7 +261,7 @@ def test_events_that_cannot_be_are_a_decode_error(events: list[ServerEvent]) -> 
         folded(*events)
 
 
-def test_a_block_of_a_kind_we_do_not_keep_is_passed_over_with_all_its_deltas() -> None:
+def test_blocks_of_the_vendors_own_tools_are_kept_in_their_place() -> None:
     deltas, answer = folded(
         start(),
         begun(0, type="server_tool_use", id="s1", name="web_search", input={}),
@@ -277,7 +277,13 @@ def test_a_block_of_a_kind_we_do_not_keep_is_passed_over_with_all_its_deltas() -
         *ended("pause_turn"),
     )
     assert without_usage(deltas) == [TextDelta("A"), TextDelta("b")]
-    assert answer.content.parts == (Text("Ab"),)
+    search = {"type": "server_tool_use", "id": "s1", "name": "web_search"}
+    found = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []}
+    assert answer.content.parts == (
+        VendorBlock({**search, "input": {"query": "x"}}),
+        VendorBlock(found),
+        Text("Ab"),
+    )
     assert answer.finish_reason == "pause_turn"
 
 

@@ -10,7 +10,7 @@ from deluge_sync.adapters import ADAPTERS
 from deluge_sync.values.errors import DecodeError, RefusalError, TransientError
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.params import SamplingParams
-from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall
+from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall, VendorBlock
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
@@ -208,7 +208,14 @@ def test_odd_token_counts_do_not_cost_an_answer_that_was_paid_for(odd):
                 {"type": "server_tool_use", "id": "x", "name": "web_search", "input": {}},
                 {"type": "text", "text": "Hi", "citations": None},
             ),
-            (Thinking("Hm.", "s"), Thinking("blob", redacted=True), Text("Hi")),
+            (
+                Thinking("Hm.", "s"),
+                Thinking("blob", redacted=True),
+                VendorBlock(
+                    {"type": "server_tool_use", "id": "x", "name": "web_search", "input": {}}
+                ),
+                Text("Hi"),
+            ),
         ),
         ("anthropic", {**anthropic(), "content": []}, ()),
         (

@@ -29,6 +29,8 @@ SEEDS = {
                     {"toolUse": {"toolUseId": "1", "name": "f", "input": {}}},
                     {"reasoningContent": {"reasoningText": {"text": "a", "signature": "s"}}},
                     {"reasoningContent": {"redactedContent": "cw=="}},
+                    {"toolUse": {"toolUseId": "2", "name": "f", "type": "server_tool_use"}},
+                    {"toolResult": {"toolUseId": "2", "content": []}},
                 ]
             }
         },
@@ -115,6 +117,8 @@ SEEDS = {
             {"type": "thinking", "thinking": "a", "signature": "s"},
             {"type": "redacted_thinking", "data": "d"},
             {"type": "tool_use", "id": "1", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "2", "name": "f", "input": {}, "toolset_name": "computer"},
+            {"type": "server_tool_use", "id": "3", "name": "f", "input": {}},
         ],
         "stop_reason": "refusal",
         "stop_details": {"category": "bio", "explanation": "e"},

@@ -7,26 +7,25 @@ differs in nothing else that is sent here.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from ..values.errors import ConfigError, PromptError
 from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
-from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult
+from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult, VendorBlock
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .address import address, placed, version_header
-from .anthropic_answers import AnswerFold, fault, read
+from .anthropic_answers import TOOLSETS, AnswerFold, fault, read
 from .anthropic_cache import mark_prompt, mark_tools
 from .anthropic_media import document, picture
-from .body import JSON_HEADERS, dump, load, misplaced, post
+from .anthropic_tools import beta_header, fitted, tool_fields
+from .body import JSON_HEADERS, dump, misplaced, post
 from .failures import read_answer, request_id
 from .headers import LimitHeaders, limit_hints, until_rfc3339
-from .options import refuse
-from .schemas import anthropic_problem, anthropic_refuses, closed, softened
+from .options import forced_and_thinking, refuse
 
 __all__ = ["UNSUPPORTED", "decode", "encode", "fold", "limits", "needs_stream", "request_id"]
 
@@ -47,6 +46,7 @@ _MOST_TOKENS_AT_ONCE = 21_333
 """Of `max_tokens`: more may take longer than ten minutes, and the vendor's SDK insists on a stream
 (`_base_client._calculate_nonstreaming_timeout`).
 """
+_PLAIN = {"type", "text"}
 _MOST_BODY = 32 << 20
 _SERVICE_TIERS = ("auto", "standard_only")
 _ROOM_BESIDE_THINKING = 4_096
@@ -77,6 +77,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
         model.provider.headers,
         version_header(model, "anthropic-version", version),
         request.extra_headers,
+        beta_header(request, model),
         extra_body=mark_tools(request.extra_body, request.prompt_cache),
         nested="output_config",
     )
@@ -141,8 +142,10 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     if system:
         body["system"] = system
     body["messages"] = _messages(request.conversation, model)
+    body.update(mark_tools(tool_fields(request, model), request.prompt_cache))
     body.update(_sampling(params))
     body.update(_thinking(params, model, body["max_tokens"]))
+    _check_forced(body, model)
     if request.output is not None:
         body["output_config"] = {
             **body.get("output_config", {}),
@@ -153,6 +156,12 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     return body
 
 
+def _check_forced(body: dict[str, Any], model: Model) -> None:
+    forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
+    if forced and body.get("thinking", {}).get("type") in ("adaptive", "enabled"):
+        raise forced_and_thinking(model)
+
+
 def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
     """The vendor holds the model to every schema, whether `strict` or not."""
     if "json_schema" not in model.supports:
@@ -160,17 +169,10 @@ def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
             f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
             "json_schema)"
         )
-    schema, problem = _fitted(dump(dict(output.schema or {})))
-    if problem:
-        raise ConfigError(f"{model.name} does not take this schema: {problem}")
-    return {"type": "json_schema", "schema": schema}
-
-
-@functools.lru_cache(maxsize=64)  # the same for all prompts of a run
-def _fitted(schema: bytes) -> tuple[dict[str, Any], str | None]:
-    """A schema as the vendor takes it, and why it does not even so."""
-    fitted = softened(closed(load(schema)), anthropic_refuses)
-    return fitted, anthropic_problem(fitted)
+    form = fitted(dump(dict(output.schema or {})))
+    if form.problem:
+        raise ConfigError(f"{model.name} does not take this schema: {form.problem}")
+    return {"type": "json_schema", "schema": form.schema}
 
 
 def _version(params: SamplingParams, model: Model) -> str:
@@ -258,10 +260,10 @@ def _role(role: str, mid_system: bool) -> str:
 
 
 def _content(blocks: list[dict[str, Any]]) -> Any:
-    if len(blocks) == 1 and blocks[0]["type"] == "text":
+    if len(blocks) == 1 and blocks[0].keys() == _PLAIN:
         return blocks[0]["text"]
     # Tool results must come first in their turn.
-    return sorted(blocks, key=lambda block: block["type"] != "tool_result")
+    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")
 
 
 def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
@@ -275,10 +277,11 @@ def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
     if isinstance(part, (Image, File, Audio)) and role == "user":
         return [_media(part, model)]
     if isinstance(part, ToolResult) and role in ("tool", "user"):
-        return [_tool_result(part)]
+        return [_tool_result(part, model)]
     if isinstance(part, ToolCall) and role == "assistant":
-        arguments = dict(part.arguments)
-        return [{"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}]
+        return [_tool_use(part)]
+    if isinstance(part, VendorBlock) and role == "assistant":
+        return [dict(part.data)]
     if isinstance(part, Thinking) and role == "assistant":
         if part.redacted:
             return [{"type": "redacted_thinking", "data": part.text}]
@@ -295,10 +298,22 @@ def _media(part: Image | File | Audio, model: Model) -> dict[str, Any]:
     raise PromptError(f"{model.name} takes no sound: Anthropic Messages has no form for it")
 
 
-def _tool_result(part: ToolResult) -> dict[str, Any]:
+def _tool_use(part: ToolCall) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": part.id, "name": part.name, "input": dict(part.arguments)}
+    return {**block, **_toolset(part.kind)}
+
+
+def _toolset(kind: str | None) -> dict[str, str]:
+    return {"toolset_name": kind} if kind in TOOLSETS else {}
+
+
+def _tool_result(part: ToolResult, model: Model) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.tool_call_id}
-    if part.content:
+    if part.images:
+        texts = [{"type": "text", "text": part.content}] if part.content.strip() else []
+        block["content"] = texts + [picture(image, model) for image in part.images]
+    elif part.content:
         block["content"] = part.content
     if part.is_error:
         block["is_error"] = True
-    return block
+    return {**block, **_toolset(part.kind)}

@@ -13,7 +13,7 @@ from typing import Any, Callable
 from ..values.deltas import Delta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 from ..values.errors import CallError, QuotaExhaustedError, TooLongError
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, Thinking, ToolCall
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, VendorBlock
 from ..values.response import Answer, Usage
 from ..values.wire import HttpResponse
 from .body import (
@@ -37,6 +37,10 @@ _FINISH = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
 }
+TOOLSETS = ("computer", "browser")
+"""Families of tools that the vendor has trained its models on. A call's is its `kind`."""
+_OWN = ("text", "thinking", "tool_use")
+"""The blocks that grow in a stream and that we have a value for."""
 _BROKEN_OFF = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
 # These have no code of their own on the wire, only invalid_request_error.
 _TOO_LONG = re.compile(r"(?i)(?:prompt|input) is too long|exceed context limit")
@@ -51,9 +55,7 @@ def read(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
     """
     parts: list[Part] = []
     for block in as_list(body.get("content"), "content"):
-        part = _part(as_object(block, "a content block"))
-        if part is not None:
-            parts.append(part)
+        parts.append(_part(as_object(block, "a content block")))
     word = body.get("stop_reason")
     finish = _FINISH.get(word, word.lower()) if type(word) is str else None
     error = None
@@ -210,7 +212,10 @@ _GROWS = {
     "signature_delta": ("thinking", "signature"),
     "input_json_delta": ("tool_use", "partial_json"),
 }
-"""The deltas we keep, with the block they belong to and their field. Citations are not kept."""
+"""The deltas we keep, with the block they belong to and their field. Citations are not kept.
+
+Blocks of the vendor's own tools have `input_json_delta` too.
+"""
 
 
 class _Block:
@@ -239,11 +244,13 @@ class _Block:
         """What `delta` adds."""
         kind = delta.get("type")
         owner, field = _GROWS.get(kind, ("", "")) if type(kind) is str else ("", "")
+        if kind == "compaction_delta" and self.kind == "compaction":  # it comes whole
+            self._fields.update({**delta, "type": self.kind})
         if not owner:
             return []
-        if owner != self.kind:
-            if self.kind in ("text", "thinking", "tool_use"):
-                raise MalformedError(f"a {self.kind} block has a {kind}")
+        if owner != self.kind and self.kind in _OWN:
+            raise MalformedError(f"a {self.kind} block has a {kind}")
+        if owner not in (self.kind, "tool_use"):
             return []
         piece = as_text(delta.get(field), f"a {kind}'s {field}")
         if field == "signature":
@@ -261,9 +268,9 @@ class _Block:
         """The block as a whole answer has it; None for a call that was `broken_off` midway."""
         if self.kind in ("text", "thinking"):
             self._fields[self.kind] = "".join(self._pieces)
-        elif self.kind == "tool_use" and self._pieces:
+        elif self._pieces:
             try:
-                arguments = load_arguments("".join(self._pieces), "a tool_use block's input")
+                arguments = load_arguments("".join(self._pieces), f"a {self.kind} block's input")
             except MalformedError:
                 if broken_off:
                     return None
@@ -279,6 +286,8 @@ class _Block:
             return [TextDelta(piece)]
         if self.kind == "thinking":
             return [ThinkingDelta(piece)]
+        if self.kind != "tool_use":
+            return []
         return [ToolCallDelta(self._number, piece)]
 
 
@@ -289,8 +298,8 @@ def _load_or_text(data: str) -> Any:
         return data
 
 
-def _part(block: dict[str, Any]) -> Part | None:
-    """A block as a part; None for the blocks of server tools, which need no answer of ours."""
+def _part(block: dict[str, Any]) -> Part:
+    """A block as a part. Those of the vendor's own tools stay as they are, to be sent back."""
     kind = block.get("type")
     if kind == "text":
         return Text(as_text(block.get("text"), "a text block's text"))
@@ -301,12 +310,14 @@ def _part(block: dict[str, Any]) -> Part | None:
         data = as_text(block.get("data"), "a redacted_thinking block's data")
         return Thinking(data, redacted=True)
     if kind == "tool_use":
+        toolset = block.get("toolset_name")
         return ToolCall(
             as_text(block.get("id"), "a tool_use block's id"),
             as_text(block.get("name"), "a tool_use block's name"),
             as_object(block.get("input"), "a tool_use block's input"),
+            kind=toolset if toolset in TOOLSETS else None,
         )
-    return None
+    return VendorBlock(block)
 
 
 def _usage(usage: Any) -> Usage:

@@ -12,7 +12,7 @@ from ..values.errors import CallError, ConfigError, PromptError, QuotaExhaustedE
 from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
-from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult
+from ..values.prompt import Conversation, Part, Text, Thinking, ToolCall, ToolResult, VendorBlock
 from ..values.request import OutputFormat, PromptCache, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
@@ -20,8 +20,9 @@ from .address import address
 from .body import JSON_HEADERS, details, dump, misplaced, post
 from .converse_answers import ConverseFold, read
 from .converse_media import wire_media
+from .converse_tools import tool_config
 from .failures import Fault, read_answer, request_id, sentence, words
-from .options import refuse
+from .options import forced_and_thinking, refuse
 
 __all__ = [
     "UNSUPPORTED",
@@ -130,11 +131,7 @@ def read_fault(body: Any, status: int, error_type: str = "") -> Fault:
 
 def _body(request: Request, model: Model) -> dict[str, Any]:
     params, cache = request.params, request.prompt_cache
-    if cache is not None and "prompt_caching" not in model.supports:
-        raise ConfigError(
-            f"{model.name} does not cache prompts (the `supports` of its entry lacks "
-            "'prompt_caching'): leave `cache` out"
-        )
+    _check_cache(cache, model)
     body: dict[str, Any] = {"messages": _messages(request.conversation, model)}
     if cache is not None:
         _mark_messages(body["messages"], cache)
@@ -143,10 +140,12 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
         body["system"] = [{"text": system}]
         if cache is not None and cache.pattern == "system_and_tools":
             body["system"].append(_cache_point(cache))
+    body.update(_tools(request, model))
     config = {_FIELDS[name]: value for name, value in params.given().items() if name in _FIELDS}
     if config:
         body["inferenceConfig"] = config
     output, extra = _thinking(params, model)
+    _check_forced(body, extra, model)
     if request.output is not None:
         output["textFormat"] = _format(request.output, model)
     if output:
@@ -156,6 +155,30 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
     if params.service_tier is not None:
         body["serviceTier"] = {"type": _tier(params.service_tier, model)}
     return body
+
+
+def _check_cache(cache: PromptCache | None, model: Model) -> None:
+    if cache is not None and "prompt_caching" not in model.supports:
+        raise ConfigError(
+            f"{model.name} does not cache prompts (the `supports` of its entry lacks "
+            "'prompt_caching'): leave `cache` out"
+        )
+
+
+def _tools(request: Request, model: Model) -> dict[str, Any]:
+    config, cache = tool_config(request, model), request.prompt_cache
+    if config is None:
+        return {}
+    if cache is not None and cache.pattern in ("tools_only", "system_and_tools"):
+        config["tools"].append(_cache_point(cache))
+    return {"toolConfig": config}
+
+
+def _check_forced(body: dict[str, Any], extra: dict[str, Any], model: Model) -> None:
+    choice = body.get("toolConfig", {}).get("toolChoice", {})
+    thinks = extra.get("thinking", {}).get("type") in ("adaptive", "enabled")
+    if thinks and ("any" in choice or "tool" in choice):
+        raise forced_and_thinking(model)
 
 
 def _tier(tier: str, model: Model) -> str:
@@ -243,8 +266,9 @@ def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
             turns.append({"role": role, "content": blocks})
     if not turns:
         raise PromptError("Bedrock needs a message with text beside the system prompt")
-    for turn in turns:  # tool results must come first
-        turn["content"].sort(key=lambda block: "toolResult" not in block)
+    for turn in turns:  # tool results must come first, but those that Bedrock gave by itself
+        if turn["role"] == "user":
+            turn["content"].sort(key=lambda block: "toolResult" not in block)
     return turns
 
 
@@ -259,8 +283,12 @@ def _block(part: Part, role: str, model: Model) -> list[dict[str, Any]]:
     if isinstance(part, Text):
         return [{"text": part.text}] if part.text and not part.text.isspace() else []
     if isinstance(part, ToolResult) and role in ("tool", "user"):
-        return [{"toolResult": _tool_result(part)}]
+        _require_no_computer(part)
+        return [{"toolResult": _tool_result(part, model)}]
+    if isinstance(part, VendorBlock) and role == "assistant":
+        return [dict(part.data)]
     if isinstance(part, ToolCall) and role == "assistant":
+        _require_no_computer(part)
         call = {"toolUseId": part.id, "name": part.name, "input": dict(part.arguments)}
         return [{"toolUse": call}]
     if isinstance(part, Thinking) and role == "assistant":
@@ -279,8 +307,14 @@ def _reasoning(part: Thinking) -> list[dict[str, Any]]:
     return [{"reasoningContent": {"reasoningText": text}}]
 
 
-def _tool_result(part: ToolResult) -> dict[str, Any]:
+def _require_no_computer(part: ToolCall | ToolResult) -> None:
+    if part.kind == "computer":
+        raise PromptError("Bedrock's Converse has no form for a computer's actions")
+
+
+def _tool_result(part: ToolResult, model: Model) -> dict[str, Any]:
     content = [{"text": part.content}] if part.content else []
+    content += [wire_media(image, model) for image in part.images]
     result: dict[str, Any] = {"toolUseId": part.tool_call_id, "content": content}
     if part.is_error:
         result["status"] = "error"

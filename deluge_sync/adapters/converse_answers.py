@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from ..values.deltas import Delta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, Thinking, ToolCall
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, VendorBlock
 from ..values.response import Answer, Usage
 from ..values.wire import HttpResponse
 from .body import (
@@ -36,15 +36,16 @@ _FINISH = {
     "content_filtered": "content_filter",
 }
 
+_SERVER = "server_tool_use"
+"""The type of a call that Bedrock answers by itself; others have none."""
+
 
 def read(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
     """The answer in the body of a Converse call."""
     message = as_object(details(body.get("output"), "message"), "output.message")
     parts: list[Part] = []
     for block in as_list(message.get("content"), "content"):
-        part = _part(as_object(block, "a content block"))
-        if part is not None:
-            parts.append(part)
+        parts.append(_part(as_object(block, "a content block")))
     return _answer(parts, body.get("stopReason"), body, response, model)
 
 
@@ -58,7 +59,7 @@ class ConverseFold:
         self._head = head
         self._model = model
         self._read_fault = read_fault
-        self._blocks: dict[int, dict[str, str]] = {}
+        self._blocks: dict[int, dict[str, Any]] = {}
         self._stop: Any = None
         self._metadata: dict[str, Any] = {}
 
@@ -98,13 +99,19 @@ class ConverseFold:
         return []
 
     def _begin(self, index: int, start: Any) -> list[Delta]:
+        block = self._blocks.setdefault(index, {})
+        result = details(start, "toolResult")
+        if type(result) is dict:
+            block["result"] = {**result, "content": []}
         call = details(start, "toolUse")
         if type(call) is not dict:
             return []
-        block = self._blocks.setdefault(index, {})
         block["id"] = as_text(call.get("toolUseId"), "a toolUse's toolUseId")
         block["name"] = as_text(call.get("name"), "a toolUse's name")
         block["input"] = ""
+        if call.get("type") == _SERVER:
+            block["server"] = True
+            return []
         return [ToolCallDelta(index, "", block["id"], block["name"])]
 
     def _more(self, index: int, delta: dict[str, Any]) -> list[Delta]:
@@ -116,7 +123,11 @@ class ConverseFold:
         arguments = text_or_none(details(delta.get("toolUse"), "input"))
         if arguments is not None:
             self._add(index, "input", arguments)
-            deltas.append(ToolCallDelta(index, arguments))
+            if "server" not in self._blocks[index]:
+                deltas.append(ToolCallDelta(index, arguments))
+        gained = delta.get("toolResult")
+        if type(gained) is list and "result" in self._blocks.get(index, ()):
+            self._blocks[index]["result"]["content"] += gained
         reasoning = delta.get("reasoningContent")
         thought = text_or_none(details(reasoning, "text"))
         if thought is not None:
@@ -132,10 +143,15 @@ class ConverseFold:
             block[name] = block.get(name, "") + text
 
 
-def _built(block: dict[str, str]) -> list[Part]:
+def _built(block: dict[str, Any]) -> list[Part]:
     """The parts of a block whose deltas have all come."""
+    if "result" in block:
+        return [VendorBlock({"toolResult": block["result"]})]
     if "id" in block:
         arguments = load_arguments(block["input"], "a toolUse's input")
+        if "server" in block:
+            call = {"toolUseId": block["id"], "name": block["name"], "input": arguments}
+            return [VendorBlock({"toolUse": {**call, "type": _SERVER}})]
         return [ToolCall(block["id"], block["name"], arguments)]
     parts: list[Part] = []
     if "thinking" in block or "signature" in block:
@@ -147,19 +163,21 @@ def _built(block: dict[str, str]) -> list[Part]:
     return parts
 
 
-def _part(block: dict[str, Any]) -> Part | None:
-    """A block as a part; None for those that need no answer of ours."""
+def _part(block: dict[str, Any]) -> Part:
+    """A block as a part. Those of the vendor's own tools stay as they are, to be sent back."""
     if "text" in block:
         return Text(as_text(block["text"], "a text block"))
     if "toolUse" in block:
         call = as_object(block["toolUse"], "a toolUse")
+        if call.get("type") == _SERVER:
+            return VendorBlock(block)
         return ToolCall(
             as_text(call.get("toolUseId"), "a toolUse's toolUseId"),
             as_text(call.get("name"), "a toolUse's name"),
             as_object(call.get("input") or {}, "a toolUse's input"),
         )
     if "reasoningContent" not in block:
-        return None
+        return VendorBlock(block)
     reasoning = as_object(block["reasoningContent"], "a reasoningContent")
     if "redactedContent" in reasoning:
         return Thinking(as_text(reasoning["redactedContent"], "redactedContent"), redacted=True)

@@ -26,6 +26,29 @@ def refuse(request: Request, model: Model, *names: str) -> None:
             raise ConfigError(f"{model.name} has no {name}: {_ADVICE[name]}")
 
 
+def require_tools(model: Model) -> None:
+    """Raise `ConfigError` where the model takes no tools."""
+    if "tools" not in model.supports:
+        raise ConfigError(f"{model.name} takes no tools (the `supports` of its entry lacks tools)")
+
+
+def require_choice(model: Model) -> None:
+    """Raise `ConfigError` where the model cannot be made to ask for a tool."""
+    if "forced_tool_choice" not in model.supports:
+        raise ConfigError(
+            f"{model.name} cannot be made to use a tool (the `supports` of its entry lacks "
+            "forced_tool_choice): tool_choice is auto or none there"
+        )
+
+
+def forced_and_thinking(model: Model) -> ConfigError:
+    """The error for a tool that is forced on a model that is to think: Claude refuses both."""
+    return ConfigError(
+        f"{model.name} cannot be made to use a tool while it thinks: give tool_choice 'auto', or "
+        "reasoning_effort 'none'"
+    )
+
+
 def _asked(request: Request, name: str) -> Any:
     if name == "cache":
         return request.prompt_cache

@@ -87,7 +87,7 @@ def anthropic_problem(schema: Schema) -> str | None:
     return (
         _first_problem(schema, _anthropic_node)
         or _loop_problem(schema, lambda parent, path: True, "is recursive, which is not taken")
-        or _complexity_problem(schema)
+        or loose_problem(*loose_ends(schema))
     )
 
 
@@ -294,7 +294,8 @@ def _over(what: str, number: int, most: int) -> str | None:
     return f"schema: {number:,} {what}, where at most {most:,} are taken"
 
 
-def _complexity_problem(schema: Schema) -> str | None:
+def loose_ends(schema: Schema) -> tuple[int, int]:
+    """How many fields of `schema` are not required, and how many unions it has."""
     optional = unions = 0
     for node in _nodes(schema):
         if isinstance(node.schema, Mapping):
@@ -302,6 +303,11 @@ def _complexity_problem(schema: Schema) -> str | None:
             names = node.schema.get("properties", ())
             optional += sum(name not in required for name in names)
             unions += "anyOf" in node.schema or isinstance(node.schema.get("type"), list)
+    return optional, unions
+
+
+def loose_problem(optional: int, unions: int) -> str | None:
+    """Why Anthropic would not take so many in the schemas of a request; None where it would."""
     return _over("fields that are not required", optional, MOST_OPTIONAL) or _over(
         "unions (anyOf, or several types; each field that may be null is one)", unions, MOST_UNIONS
     )

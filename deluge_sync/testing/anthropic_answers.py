@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .answers import Finished, Question, pieces
+from .anthropic_tools import id_of, toolset_of
 from .wire import Body
 
 _STOP_REASONS = {
@@ -32,7 +33,7 @@ def message(question: Question, finished: Finished, serial: int) -> Body:
         "type": "message",
         "role": "assistant",
         "model": question.model,
-        "content": [] if refused else _content(finished, serial),
+        "content": [] if refused else _content(question, finished, serial),
         "stop_reason": reason,
         "stop_sequence": finished.stop_word,
         "stop_details": _refusal(finished) if refused else None,
@@ -119,7 +120,7 @@ def _refusal(finished: Finished) -> Body:
     }
 
 
-def _content(finished: Finished, serial: int) -> list[Body]:
+def _content(question: Question, finished: Finished, serial: int) -> list[Body]:
     blocks: list[Body] = []
     thinking = finished.thinking
     if thinking is not None:
@@ -128,8 +129,10 @@ def _content(finished: Finished, serial: int) -> list[Body]:
     if finished.text:
         blocks.append({"type": "text", "text": finished.text, "citations": None})
     for at, (name, arguments) in enumerate(finished.tool_calls):
-        tool_id = f"toolu_sandbox{serial:015d}{at:02d}"
-        blocks.append({"type": "tool_use", "id": tool_id, "name": name, "input": arguments})
+        tool_id = id_of(serial, at, thinking)
+        call = {"type": "tool_use", "id": tool_id, "name": name, "input": arguments}
+        toolset = toolset_of(name, question.body)
+        blocks.append(call if toolset is None else {**call, "toolset_name": toolset})
     return blocks
 
 

@@ -11,6 +11,7 @@ from ..values.media import media_type_of
 from .anthropic_answers import signature_of
 from .anthropic_prefixes import text_of
 from .anthropic_schemas import check_schema
+from .anthropic_voice import VOICE, dotted
 from .checks import (
     ARRAY,
     BOOLEAN,
@@ -66,8 +67,18 @@ _BLOCKS: Mapping[str, frozenset[str]] = {
         ("text", "image", "document", "search_result", "tool_result", "container_upload")
     ),
     "assistant": frozenset(
-        ("text", "thinking", "redacted_thinking", "tool_use", "server_tool_use")
+        (
+            "text",
+            "thinking",
+            "redacted_thinking",
+            "tool_use",
+            "server_tool_use",
+            "mcp_tool_use",
+            "mcp_tool_listing",
+            "container_upload",
+        )
     ),
+    "tool_result": frozenset(("text", "image", "document", "search_result", "tool_reference")),
     "system": frozenset(("text",)),
 }
 _BLOCK_REQUIRED = {
@@ -112,35 +123,8 @@ _THINKING = one_of("enabled", "disabled", "adaptive", "between_tools")
 _LEAST_BUDGET = 1024
 
 
-class _Voice:
-    """See `Voice`."""
-
-    def unknown(self, path: Path) -> VendorError:
-        """See `Voice`."""
-        return VendorError(400, f"{dotted(path)}: Extra inputs are not permitted")
-
-    def missing(self, path: Path) -> VendorError:
-        """See `Voice`."""
-        return VendorError(400, f"{dotted(path)}: Field required")
-
-    def wrong(self, path: Path, expected: str) -> VendorError:
-        """See `Voice`."""
-        return VendorError(400, f"{dotted(path) or 'body'}: Input should be {expected}")
-
-
-VOICE = _Voice()
-
-
-def dotted(path: Path) -> str:
-    """`path` as Anthropic writes it: messages.0.role."""
-    return ".".join(map(str, path))
-
-
 def check_values(body: Mapping[str, Any]) -> None:
     """The rules that span fields."""
-    for at, tool in enumerate(body.get("tools") or ()):
-        if not isinstance(tool, dict):
-            raise VOICE.wrong(("tools", at), "an object")
     _check_thinking(body)
     _check_output(body.get("output_config") or {})
     if "cache_control" in body or _has_marks(body):
@@ -168,7 +152,7 @@ def _check_output(config: Mapping[str, Any]) -> None:
         path = ("output_config", "format")
         required = ("type", "schema")
         check_fields(config["format"], _FORMAT_FIELDS, VOICE, path=path, required=required)
-        check_schema(config["format"]["schema"])
+        check_schema(config["format"]["schema"], "output_config.format.schema")
 
 
 def _has_marks(body: Mapping[str, Any]) -> bool:
@@ -251,7 +235,10 @@ def _read_block(block: Any, role: str, path: Path, strict: bool) -> str:
         raise VOICE.wrong(path, "an object")
     kind = _kind_of(block, role, path)
     if kind == "tool_result":
-        return _read_content(block.get("content") or "", "user", (*path, "content"), strict)
+        if not isinstance(block.get("is_error") or False, bool):
+            raise VOICE.wrong((*path, kind, "is_error"), "a valid boolean")
+        content = block.get("content") or ""
+        return _read_content(content, "tool_result", (*path, "content"), strict)
     if kind in _SOURCES:
         _check_source(block["source"], kind, (*path, kind, "source"))
     elif kind == "thinking" and strict:

@@ -13,9 +13,11 @@ from typing import Any
 
 from .answers import Finished, Question, count_tokens
 from .anthropic_answers import events, message
-from .anthropic_fields import COUNT_FIELDS, FIELDS, SAMPLING, VOICE, check_values, read_turns
+from .anthropic_fields import COUNT_FIELDS, FIELDS, SAMPLING, check_values, read_turns
 from .anthropic_prefixes import Kept, prefixes
-from .checks import Fields, VendorError, check_fields
+from .anthropic_tools import check_rounds, check_tools, takes_mcp
+from .anthropic_voice import VOICE
+from .checks import ARRAY, Fields, VendorError, check_fields
 from .codec import event
 from .http import Headers
 from .limiter import LimitState, Refusal
@@ -69,10 +71,12 @@ class AnthropicMessages:
         self, route: Route, body: Any, headers: Mapping[str, str], strict: bool
     ) -> Question:
         """See `Wire`."""
-        fields, required = _fields(route, _version(headers))
+        fields, required = _fields(route, headers)
         check_fields(body, fields, VOICE, required=required, strict=strict)
+        check_tools(body, strict)
         check_values(body)
         system, turns, text = read_turns(body, strict)
+        check_rounds(body)
         # Keys do not see each other's prompts, nor do sandboxes of one process.
         owner = (headers.get("host"), self.key(headers, ""), body["model"])
         begun = prefixes(body, repr(owner))
@@ -192,11 +196,15 @@ def _version(headers: Mapping[str, str]) -> str:
     return version
 
 
-def _fields(route: Route, version: str) -> tuple[Fields, tuple[str, ...]]:
+def _fields(route: Route, headers: Mapping[str, str]) -> tuple[Fields, tuple[str, ...]]:
+    version = _version(headers)
+    with_betas = takes_mcp(headers.get("anthropic-beta", ""))
+    betas: Fields = {"mcp_servers": ARRAY} if with_betas else {}
     if route.operation == "count":
-        return COUNT_FIELDS, ("model", "messages")
+        return {**COUNT_FIELDS, **betas}, ("model", "messages")
     required = ("model", "max_tokens", "messages")
-    return (FIELDS if version == NEW_VERSION else {**FIELDS, **SAMPLING}), required
+    sampling = SAMPLING if version == OLD_VERSION else {}
+    return {**FIELDS, **sampling, **betas}, required
 
 
 def _request_id(serial: int) -> str:

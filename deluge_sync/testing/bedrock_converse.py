@@ -12,6 +12,7 @@ from .answers import Finished, Question, count_tokens
 from .bedrock import BedrockManners, StreamRoute
 from .checks import ARRAY, OBJECT, Fields, Path, VendorError, bracketed, check_fields, one_of
 from .codec import dump_json
+from .converse_tools import check_rounds, check_tool_config
 from .frames import event_frame
 from .wire import Body, Route
 
@@ -68,7 +69,10 @@ class BedrockConverse(BedrockManners):
     ) -> Question:
         """See `Wire`."""
         check_fields(body, _FIELDS, _VOICE, required=("messages",), strict=strict)
+        if body.get("toolConfig") is not None:
+            check_tool_config(body["toolConfig"], _VOICE, strict)
         turns = tuple(_turn(turn, at, strict) for at, turn in enumerate(body["messages"]))
+        check_rounds(body)
         system = "".join(_text(block) for block in body.get("system") or ())
         config = body.get("inferenceConfig") or {}
         return Question(
