@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .agent import AgentRound
     from .client import Client
     from .estimate import Estimate
     from .journal import Journal
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .values.tool import MCPServer, Tool
 
 __all__ = [
+    "AgentRound",
     "Audio",
     "AuthError",
     "BadRequestError",
@@ -119,6 +121,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AgentRound": ".agent",
     "Client": ".client",
     "DiskStore": ".stores.disk",
     "Estimate": ".estimate",

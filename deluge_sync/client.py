@@ -9,15 +9,19 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from . import signals
+from .agent import AgentLoops, AgentRound, Computer, Confirm, LoopResult, Toolbox, ruled
+from .agent_jobs import DEPTH, LoopJob, LoopsRun, begin
 from .cache import flush
 from .call import Call, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
+from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .estimate import Estimate, estimated
+from .futures import OwnFuture
 from .journal import Journal, JournalFile
 from .options import divided
 from .pieces import Pieces, end_dropped
@@ -413,6 +417,129 @@ class Client:
             raise DeadlineExceededError(f"{len(waiting)} calls were not done within {timeout} s")
         return [self._outcome(future) for future in chosen]
 
+    # Agent loops
+
+    def run_agent_loop(
+        self,
+        conversation: Any,
+        *,
+        tools: Any,
+        max_rounds: int = 5,
+        timeout: float | None = None,
+        max_cost: float | None = None,
+        tool_timeout: float = 60.0,
+        max_tool_output: int = 50_000,
+        confirm: Confirm | None = None,
+        on_round: Callable[[AgentRound], object] | None = None,
+        computer: Computer | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> LoopResult:
+        """Ask the model, run the tools that it asks for, tell it what they gave, and so on until it
+        answers without; gives the conversation, which ends with the last response, and that.
+
+        It calls the model from the caller's thread, `max_rounds` times at most; `options` are those
+        of `complete`. Calls that the last response asks for are the caller's to answer: when the
+        rounds are used up, when one is of a `Tool` without `run` or of a vendor's tool that is to
+        be run here, or when the answer was cut off ("length"). A `tool_choice` that forces a call
+        holds for the first round.
+
+        Each tool runs in a thread of its own, those of one round at the same time, for
+        `tool_timeout` seconds unless it has its own `timeout`; a thread cannot be ended, so one
+        that takes longer is left behind, and what it returns is lost. Of a result's text the model
+        gets `max_tool_output` characters. What a tool raises, unknown tools and arguments that do
+        not fit go to the model as errors. `computer` takes a `ToolCall` of kind "computer"; these
+        run one by one, and not after one that failed.
+
+        `confirm` is asked before each tool runs, in the loop's thread: True lets it, False or a
+        text refuses, and the model is told the text. `on_round` gets an `AgentRound` after each
+        call of the model, with the cost and usage so far. What these two raise ends the loop.
+
+        `timeout` is seconds for the whole loop, `max_cost` US dollars for all its calls together;
+        what tools send of their own counts for the client's only. Raises what a call failed with,
+        with the `conversation` so far on the error.
+        """
+        given = {
+            "max_rounds": max_rounds,
+            "tool_timeout": tool_timeout,
+            "max_tool_output": max_tool_output,
+            "confirm": confirm,
+            "on_round": on_round,
+            "computer": computer,
+        }
+        loops = self._loops(tools, {**given, **options}, use_cache, cache_salt, max_cost)
+        check_seconds("timeout", timeout)
+        cancellation = self._workers().cancellation
+        start = Conversation.of(conversation)
+        return loops.loop(start, cancellation=cancellation, timeout=timeout).run()
+
+    def submit_agent_loop(
+        self,
+        conversation: Any,
+        *,
+        tools: Any,
+        timeout: float | None = None,
+        max_cost: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> Future[LoopResult]:
+        """The same in a thread of its own: a standard `Future`.
+
+        `options` are those of `run_agent_loop`. `timeout` counts from now. At most
+        `max_concurrent_requests` loops run at a time; those that a tool of another loop submits do
+        not count among them. It is none of the futures of `wait_for_all()`.
+        """
+        loops = self._loops(tools, options, use_cache, cache_salt, max_cost)
+        check_seconds("timeout", timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        workers = self._workers()
+        start = Conversation.of(conversation)
+        cancellation = workers.pool_cancellation
+        job = LoopJob(loops.loop(start, cancellation=cancellation, deadline=deadline))
+        workers.expire(job.expire, deadline)
+        begin(job, workers.crew(DEPTH.get()))
+        return job.future
+
+    def map_agent_loops(
+        self,
+        conversations: Iterable[Any],
+        *,
+        tools: Any,
+        max_concurrent: int | None = None,
+        timeout: float | None = None,
+        max_cost: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> list[LoopResult]:
+        """The results of many loops, in their order, under the same limits.
+
+        At most `max_concurrent` (`max_concurrent_requests`) run at a time, in threads of their own:
+        tools may use this client as they like. A loop that fails gives the conversation as far as
+        it came and a response with `error`, and costs the others nothing. `timeout` is seconds for
+        each loop from its start, `max_cost` US dollars for all of them together; `options` are
+        those of `run_agent_loop`, and `confirm` and `on_round` are called from many threads.
+        `conversations` is read lazily, in this thread. Ctrl-C and `close()` end all loops.
+        """
+        _check_many(conversations, "map_agent_loops", "run_agent_loop")
+        loops = self._loops(tools, options, use_cache, cache_salt, max_cost)
+        check_seconds("timeout", timeout)
+        workers = self._workers()
+        workers.routes.check()
+        width = workers.width if max_concurrent is None else max_concurrent
+        if type(width) is not int or width < 1:
+            raise ConfigError(f"max_concurrent must be a whole number from 1 on, not {width!r}")
+        run = LoopsRun(
+            loops,
+            width=width,
+            timeout=timeout,
+            cancellation=workers.pool_cancellation,
+            model=self._models[0].name,
+        )
+        return run.results(conversations)
+
     # Lifecycle and numbers
 
     def open(self, total: int | None = None) -> Client:
@@ -554,12 +681,42 @@ class Client:
         return Budget(max_cost, parent=budget)
 
     def _completed(self, plan: Plan, prompt: Any) -> Response:
-        workers = self._workers()
-        call = plan.call(prompt, cancellation=workers.cancellation)
-        found = workers.routes.find(call)
+        return self._answered(plan, prompt, self._workers().cancellation).raise_for_error()
+
+    def _answered(
+        self, plan: Plan, prompt: Any, cancellation: Cancellation, index: int | None = None
+    ) -> Response:
+        call = plan.call(prompt, cancellation=cancellation, index=index)
+        found = plan.routes.find(call)
         response = call.run() if found is None else call.found(found)
         self._here.tally.add(response, call.retries)
-        return response.raise_for_error()
+        return response
+
+    def _loops(
+        self,
+        tools: Any,
+        options: Mapping[str, Any],
+        use_cache: bool,
+        cache_salt: str,
+        max_cost: float | None,
+    ) -> AgentLoops:
+        rules, asked = ruled(options)
+        plan = self._plan({**asked, "tools": tools}, use_cache, cache_salt, max_cost=max_cost)
+
+        def ask(
+            conversation: Conversation,
+            *,
+            first: bool,
+            deadline: float | None,
+            cancellation: Cancellation,
+            index: int | None,
+        ) -> Response:
+            ends = [end for end in (deadline, self._deadline(None)) if end is not None]
+            its = plan.of_round(first=first, deadline=min(ends, default=None))
+            return self._answered(its, conversation, cancellation, index)
+
+        toolbox = Toolbox(plan.asked.tools, rules)
+        return AgentLoops(ask, rules, toolbox, self._here.stragglers)
 
     def _pieces(
         self, call: Call, steps: Generator[Delta, None, Response], *, events: bool
@@ -590,12 +747,7 @@ class Client:
         journal: str | os.PathLike[str] | Journal | None,
         warm_first: bool,
     ) -> Run:
-        single = isinstance(prompts, (str, bytes, Conversation, Message, Mapping))
-        if single or not isinstance(prompts, Iterable):
-            raise PromptError(
-                f"map takes many prompts, this is one {type(prompts).__name__}: "
-                "use complete(prompt) or map([prompt])"
-            )
+        _check_many(prompts, "map", "complete")
         workers, here = self._workers(), self._here
         workers.routes.check()
         style, total = display
@@ -665,7 +817,7 @@ class Client:
             list(self._here.known()) if futures is None else list(futures)
         )
         for future in chosen:
-            if isinstance(future, ResponseFuture):
+            if isinstance(future, OwnFuture):
                 future.check_process()
         return chosen
 
@@ -677,6 +829,15 @@ class Client:
         except concurrent.futures.CancelledError:
             cancelled = CallCancelledError("the future was cancelled")
             return Response(model=self._models[0].name, error=cancelled)
+
+
+def _check_many(prompts: Any, many: str, one: str) -> None:
+    single = isinstance(prompts, (str, bytes, Conversation, Message, Mapping))
+    if single or not isinstance(prompts, Iterable):
+        raise PromptError(
+            f"{many} takes many prompts, this is one {type(prompts).__name__}: "
+            f"use {one}(prompt) or {many}([prompt])"
+        )
 
 
 def _nothing() -> None:

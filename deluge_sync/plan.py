@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .background import BackgroundCall
@@ -57,6 +57,17 @@ class Plan:
             options=self.options,
             cancellation=cancellation,
         )
+
+    def of_round(self, *, first: bool, deadline: float | None) -> Plan:
+        """For one call of an agent loop, with its own deadline.
+
+        A tool that the model must ask for is one that it must ask for first: else the loop would
+        never end.
+        """
+        fields = self.fields
+        if not first and fields.get("tool_choice") not in (None, "auto", "none"):
+            fields = {**fields, "tool_choice": None}
+        return replace(self, options=replace(self.options, deadline=deadline), fields=fields)
 
     def _fetched(self, conversation: Conversation, cancellation: Cancellation) -> Conversation:
         """With the files that we are to fetch; before the call's own time begins."""

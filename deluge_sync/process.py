@@ -7,59 +7,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from .call import Call
+from .engine import daemons
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
+from .engine.crew import Crew
+from .engine.daemons import Stragglers
 from .engine.deadlines import Deadlines
 from .engine.runtime import current
+from .futures import OwnFuture
 from .pieces import end_dropped
 from .progress import Progress
 from .routes import Routes
 from .run import Run
 from .settings import Settings
 from .stats import Tally
-from .values.errors import CallCancelledError, DeadlineExceededError, ForkedError
+from .values.errors import CallCancelledError, DeadlineExceededError
 from .values.model import Model
 from .values.response import Answer, Response
-
-if TYPE_CHECKING:
-    BaseFuture = Future[Response]
-else:
-    BaseFuture = Future
 
 Finish = Callable[[Response, Iterable[str]], None]
 
 
-class ResponseFuture(BaseFuture):
-    """A standard future that knows its process: pending in a forked child, it fails at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pid = os.getpid()
-
-    def result(self, timeout: float | None = None) -> Response:
-        """The response, or what the call failed with."""
-        self.check_process()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the call failed with, or None."""
-        self.check_process()
-        return super().exception(timeout)
-
-    def check_process(self) -> None:
-        """Raise `ForkedError` if nobody in this process will ever fulfil it."""
-        # Without its lock: the thread that held that at the fork is not here to release it.
-        if self._pid != os.getpid() and self._state != "FINISHED":  # type: ignore[attr-defined]
-            raise ForkedError("the process forked while this call was under way in the parent")
+class ResponseFuture(OwnFuture[Response]):
+    """What `submit` gives."""
 
 
 class ClientProcess:
@@ -74,6 +52,7 @@ class ClientProcess:
         self.budget = None if max_cost is None else Budget(max_cost)
         self.opened: Progress | None = None
         self.last_run: Run | None = None
+        self.stragglers = Stragglers()
         self.futures: weakref.WeakKeyDictionary[ResponseFuture, None] = weakref.WeakKeyDictionary()
         self.kept: dict[ResponseFuture, None] = {}
         self._workers: Workers | None = None
@@ -145,6 +124,7 @@ class Workers:
         self.routes = Routes(settings, models, runtime)
         self.width = settings.max_concurrent_requests
         self._deadlines = Deadlines()
+        self._crews: dict[int, Crew] = {}
         self._started: list[int] = []
         self._pool = ThreadPoolExecutor(
             self.width,
@@ -167,9 +147,20 @@ class Workers:
 
     def enqueue(self, job: Job, deadline: float | None) -> None:
         """Have a worker run `job`; at `deadline` it expires if none was free until then."""
-        if deadline is not None:
-            self._deadlines.add(deadline, job.expire)
+        self.expire(job.expire, deadline)
         self.execute(functools.partial(copy_context().run, job.run))
+
+    def crew(self, depth: int) -> Crew:
+        """Threads for agent loops that were begun at that `depth`, none of the pool's: what a
+        loop's tools send waits for those.
+        """
+        crew = self._crews.get(depth)
+        return crew or self._crews.setdefault(depth, Crew(daemons.start, size=self.width))
+
+    def expire(self, method: Callable[[], None], deadline: float | None) -> None:
+        """Have the bound `method` called at `deadline`, as long as its object lives."""
+        if deadline is not None:
+            self._deadlines.add(deadline, method)
 
     def close(self) -> None:
         """Cancel what is under way and let the threads end."""

@@ -46,6 +46,8 @@ class DelugeError(Exception):
     code: str | None = None
     response: Any = None
     """The `Response` this error belongs to, where one was built (it holds usage and cost)."""
+    conversation: Any = None
+    """The `Conversation` as far as it came, where an agent loop failed: it can be sent again."""
 
     def __init__(self, message: str = "", **facts: Any) -> None:
         super().__init__(message)

@@ -231,7 +231,7 @@ def result_of(value: Any, call: ToolCall) -> ToolResult:
     as JSON (dataclasses and Pydantic models too). A `PromptError` says what JSON has no form for.
     """
     if isinstance(value, ToolResult):
-        return dataclasses.replace(value, tool_call_id=call.id, name=call.name)
+        return dataclasses.replace(value, tool_call_id=call.id, name=call.name, kind=call.kind)
     if isinstance(value, Image):
         return ToolResult(call.id, "", call.name, images=(value,), kind=call.kind)
     items = value if isinstance(value, (list, tuple)) else ()
