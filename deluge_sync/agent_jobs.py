@@ -148,7 +148,7 @@ def outcome(loop: AgentLoop, future: OwnFuture[LoopResult], model: str) -> Outco
         return error
     if not isinstance(error, DelugeError):
         logger.error("an agent loop ended with an unexpected error", exc_info=error)
-        cause, error = error, CallError(told(error))
+        cause, error = error, CallError(f"unexpected {told(error)}")
         error.__cause__ = cause
     error.__traceback__ = None  # its frames hold the whole loop in memory
     response = error.response or Response(model=model)
