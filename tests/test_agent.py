@@ -127,7 +127,8 @@ def test_each_call_is_counted_and_the_response_costs_only_its_own(client: Any) -
     assert response.cost < rounds[1].cost
     assert rounds[1].usage.input_tokens == one.usage().input_tokens
     assert [result.content for result in rounds[0].results] == ["3"]
-    assert rounds[1].results == () and rounds[1].response is response
+    assert rounds[1].results == ()
+    assert rounds[1].response is response
 
 
 def test_when_the_rounds_are_used_up_the_last_calls_are_left_to_the_caller(client: Any) -> None:
@@ -135,8 +136,10 @@ def test_when_the_rounds_are_used_up_the_last_calls_are_left_to_the_caller(clien
     tool = Tool.from_function(lambda: ran.append(1), name="more")
     one = client(asks(("more", {})))
     conversation, response = one.run_agent_loop("Go", tools=[tool], max_rounds=3)
-    assert len(one.sandbox.journal) == 3 and len(ran) == 2
-    assert response.finish_reason == "tool_calls" and response.tool_calls
+    assert len(one.sandbox.journal) == 3
+    assert len(ran) == 2
+    assert response.finish_reason == "tool_calls"
+    assert response.tool_calls
     assert conversation.messages[-1] == response.content
 
 
@@ -168,7 +171,8 @@ def test_calls_of_an_answer_that_was_cut_off_are_not_run(client: Any) -> None:
     tool = Tool.from_function(lambda: ran.append(1), name="more")
     one = client(asks(("more", {}), finish="length"))
     _, response = one.run_agent_loop("Go", tools=[tool])
-    assert response.finish_reason == "length" and not ran
+    assert response.finish_reason == "length"
+    assert not ran
 
 
 def test_a_turn_that_the_vendor_paused_is_sent_back_as_it_is_and_counts(client: Any) -> None:
@@ -201,8 +205,10 @@ def test_a_loop_that_was_paid_for_once_comes_out_of_the_cache(client: Any, tmp_p
     rounds: list[AgentRound] = []
     again, response = one.run_agent_loop("Go", tools=[add], on_round=rounds.append)
     assert len(one.sandbox.journal) == 2
-    assert again == first and response.cached
-    assert rounds[-1].cost == 0 and rounds[-1].usage.total_tokens == 0
+    assert again == first
+    assert response.cached
+    assert rounds[-1].cost == 0
+    assert rounds[-1].usage.total_tokens == 0
     one.close()
 
 
@@ -216,7 +222,8 @@ def test_a_tool_that_raises_is_an_error_for_the_model_and_a_line_in_the_log(
         raise ZeroDivisionError("no such number")
 
     result = only_result(client(asks(("broken", {})), "done"), broken)
-    assert result.is_error and result.content == "ZeroDivisionError: no such number"
+    assert result.is_error
+    assert result.content == "ZeroDivisionError: no such number"
     assert any("broken" in record.getMessage() for record in caplog.records)
 
 
@@ -260,7 +267,9 @@ def test_arguments_that_do_not_fit_are_told_and_the_tool_does_not_run(client: An
         ran.append(n)
 
     result = only_result(client(asks(("count", {"n": "many"})), "done"), count)
-    assert result.is_error and "n" in result.content and not ran
+    assert result.is_error
+    assert "n" in result.content
+    assert not ran
 
 
 def test_a_result_that_json_has_no_form_for_is_an_error(client: Any) -> None:
@@ -268,7 +277,8 @@ def test_a_result_that_json_has_no_form_for_is_an_error(client: Any) -> None:
         return object()
 
     result = only_result(client(asks(("handle", {})), "done"), handle)
-    assert result.is_error and "handle cannot be written as JSON" in result.content
+    assert result.is_error
+    assert "handle cannot be written as JSON" in result.content
 
 
 def test_a_long_result_is_cut_and_says_so(client: Any) -> None:
@@ -305,8 +315,10 @@ def test_a_tool_that_takes_too_long_is_left_behind_and_its_late_result_ignored(
     tool = Tool.from_function(slow, timeout=0.05 if where == "tool" else None)
     one = client(asks(("slow", {})), "done")
     result = only_result(one, tool, tool_timeout=60 if where == "tool" else 0.05)
-    assert result.is_error and result.content == "the tool did not finish within 0.05 s"
-    assert not late.is_set() and one._here.stragglers.count() == 1
+    assert result.is_error
+    assert result.content == "the tool did not finish within 0.05 s"
+    assert not late.is_set()
+    assert one._here.stragglers.count() == 1
     gate.set()
     assert late.wait(10)
 
@@ -322,7 +334,8 @@ def test_while_too_many_tools_are_left_behind_none_is_run(client: Any) -> None:
         result = only_result(one, add)
     finally:
         gate.set()
-    assert result.is_error and "too many tools" in result.content
+    assert result.is_error
+    assert "too many tools" in result.content
     for thread in held:
         thread.join()
     assert only_result(one, add).content == "2"
@@ -389,7 +402,9 @@ def test_what_is_not_confirmed_does_not_run(client: Any, verdict: Any, told: str
     tool = Tool.from_function(lambda: ran.append(1), name="delete")
     one = client(asks(("delete", {})), "done")
     result = only_result(one, tool, confirm=lambda call: verdict)
-    assert result.is_error and result.content == told and not ran
+    assert result.is_error
+    assert result.content == told
+    assert not ran
 
 
 def test_the_confirmation_sees_the_call_and_lets_it_run(client: Any) -> None:
@@ -419,7 +434,8 @@ def test_what_a_hook_raises_ends_the_loop(client: Any, hook: str) -> None:
     with pytest.raises(LookupError, match="mine"):
         one.run_agent_loop("Go", tools=[add], **{hook: broken})
     ((_, response),) = one.map_agent_loops(["Go"], tools=[add], **{hook: broken})
-    assert type(response.error) is CallError and "LookupError: mine" in str(response.error)
+    assert type(response.error) is CallError
+    assert "LookupError: mine" in str(response.error)
 
 
 # A computer's actions
@@ -526,7 +542,8 @@ def test_the_loops_deadline_ends_a_wait_for_tools_and_keeps_no_half_turn(client:
         one.run_agent_loop("Go", tools=[Tool("wait", run=lambda: gate.wait(30))], timeout=0.5)
     gate.set()
     assert caught.value.conversation == Conversation().user("Go")
-    assert caught.value.response.tool_calls and caught.value.response.error is caught.value
+    assert caught.value.response.tool_calls
+    assert caught.value.response.error is caught.value
 
 
 def test_the_loops_deadline_ends_a_call_of_the_model(client: Any) -> None:
@@ -608,7 +625,8 @@ def test_what_is_no_conversation_is_said_at_once(client: Any, method: str) -> No
 def test_a_submitted_loop_is_a_future(client: Any) -> None:
     one = client(asks(("add", {"a": 1})), "done", faults=None)
     conversation, response = one.submit_agent_loop("Go", tools=[add]).result(30)
-    assert response.completion == "done" and results_of(conversation)[0].content == "2"
+    assert response.completion == "done"
+    assert results_of(conversation)[0].content == "2"
     one.sandbox.script([Fault("401")])
     future = one.submit_agent_loop("Go", tools=[add])
     assert isinstance(future.exception(30), AuthError)
@@ -700,7 +718,8 @@ def test_all_loops_of_a_map_spend_one_budget(client: Any) -> None:
         ["Go"] * 20, tools=[add], max_cost=5 * price, max_new_tokens=10, max_concurrent=1
     )
     failed = [r for _, r in results if isinstance(r.error, BudgetExceeded)]
-    assert failed and len(failed) < 20
+    assert failed
+    assert len(failed) < 20
     assert sum(r.cost or 0 for _, r in results) <= 5 * price * 1.0001
 
 
