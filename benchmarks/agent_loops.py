@@ -16,6 +16,8 @@ TOOLS = 2
 """Asked for in each round but the last."""
 LATENCY, TOOL_SECONDS = 0.05, 0.02
 USAGE = (400, 40)
+PAUSE = 0.05
+"""Seconds that a 429 asks for; the whole lane waits."""
 
 
 def answer(question: Question) -> Any:
@@ -40,7 +42,7 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     loops = LOOPS // 4 if options.quick else LOOPS
     rounds: list[AgentRound] = []
-    faults = {Fault("429", retry_after=0.05, retry_after_form="ms"): 0.1}
+    faults = {Fault("429", retry_after=PAUSE, retry_after_form="ms"): 0.1}
     with Sandbox(answer=answer, faults=faults, delay=LATENCY, seed=1) as server:
         client = Client(
             "gpt-4.1-mini",
@@ -96,10 +98,17 @@ def main() -> None:
     row = [
         f"{seconds:.2f}",
         f"{floor:.2f}",
+        f"{served[429] * PAUSE:.2f}",
         f"{loops * ROUNDS / seconds:.0f}",
         f"{loops / seconds:.1f}",
     ]
-    heads = ["seconds", "floor (latency and tools alone)", "rounds/s", "loops/s"]
+    heads = [
+        "seconds",
+        "floor: latency and tools alone",
+        "pauses that 429s asked for, at most",
+        "rounds/s",
+        "loops/s",
+    ]
     title = (
         f"{loops} agent loops of {ROUNDS} rounds, {IN_FLIGHT} in flight, {TOOLS} tools a round; "
         "10 % of the tools fail, 10 % 429"

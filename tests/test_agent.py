@@ -384,6 +384,27 @@ def test_a_tool_sees_the_context_of_whoever_called_the_loop(client: Any) -> None
     assert seen == ["42"] * 3
 
 
+def test_where_the_system_gives_no_thread_the_model_is_told_and_a_future_fails(
+    client: Any, monkeypatch: Any
+) -> None:
+    one = client(asks(("add", {"a": 1})), "done")
+    one.complete("x")
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    result = only_result(one, add)
+    assert result.is_error
+    assert "can't start new thread" in result.content
+    future = one.submit_agent_loop("Go", tools=[add])
+    assert isinstance(future.exception(10), CallCancelledError)
+    ((_, response),) = one.map_agent_loops(["Go"], tools=[add])
+    assert isinstance(response.error, CallCancelledError)
+    monkeypatch.undo()
+    assert one.submit_agent_loop("Go", tools=[add]).result(30)[1].completion == "done"
+
+
 # Asking first
 
 
