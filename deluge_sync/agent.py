@@ -101,6 +101,7 @@ class Toolbox:
         self.runnable = {tool.name: tool for tool in own if tool.run is not None}
         self.declared = {tool.name for tool in own if tool.run is None}
         self.declared.update(_declared(tool) for tool in given if isinstance(tool, Mapping))
+        self.declared.discard("")
         self._rules = rules
 
     def has_answers_to(self, calls: Iterable[ToolCall]) -> bool:

@@ -470,9 +470,9 @@ class Client:
         }
         loops = self._loops(tools, {**given, **options}, use_cache, cache_salt, max_cost)
         check_seconds("timeout", timeout)
-        cancellation = self._workers().cancellation
+        workers = self._workers()
         start = Conversation.of(conversation)
-        return loops.loop(start, cancellation=cancellation, timeout=timeout).run()
+        return loops.loop(start, cancellation=workers.cancellation, timeout=timeout).run()
 
     def submit_agent_loop(
         self,
@@ -681,7 +681,8 @@ class Client:
         return Budget(max_cost, parent=budget)
 
     def _completed(self, plan: Plan, prompt: Any) -> Response:
-        return self._answered(plan, prompt, self._workers().cancellation).raise_for_error()
+        workers = self._workers()  # held: else a close() after with_limits() would not find it
+        return self._answered(plan, prompt, workers.cancellation).raise_for_error()
 
     def _answered(
         self, plan: Plan, prompt: Any, cancellation: Cancellation, index: int | None = None

@@ -155,7 +155,11 @@ class Workers:
         loop's tools send waits for those.
         """
         crew = self._crews.get(depth)
-        return crew or self._crews.setdefault(depth, Crew(daemons.start, size=self.width))
+        return crew or self._crews.setdefault(depth, Crew(self._start_loop, size=self.width))
+
+    def _start_loop(self, function: Callable[[], None]) -> None:
+        # A method, so that what `close()` cancels lives as long as a loop does.
+        daemons.start(function)
 
     def expire(self, method: Callable[[], None], deadline: float | None) -> None:
         """Have the bound `method` called at `deadline`, as long as its object lives."""

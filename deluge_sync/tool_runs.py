@@ -149,7 +149,7 @@ class ToolRuns:
             return failed(job.call, "not run: too many tools that timed out still run")
         one = _Running(job, copy_context(), self._clock() + job.timeout, alarm.ring)
         try:
-            one.thread = daemons.start(one.work, name=f"deluge-sync-tool-{name}")
+            one.thread = daemons.start(one.work, name=f"deluge-sync-tool-{name[:64]}")
         except CallCancelledError as error:
             logger.error("tool %s not run: %s", name, error.message)
             return failed(job.call, f"not run: {error.message}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import json
 import logging
 import os
@@ -24,18 +25,21 @@ from deluge_sync import (
     Conversation,
     DeadlineExceededError,
     ForkedError,
+    Message,
     PromptError,
     Response,
     Tool,
     ToolCall,
     ToolResult,
 )
-from deluge_sync.agent import LoopRules, Toolbox
+from deluge_sync.agent import AgentLoops, LoopRules, Toolbox
 from deluge_sync.engine.cancellation import Cancellation
 from deluge_sync.engine.daemons import Stragglers
 from deluge_sync.testing import Fault, Question, Reply, Sandbox
 from deluge_sync.tool_runs import MOST_AT_ONCE, MOST_LEFT_BEHIND, Task, ToolRuns
 from deluge_sync.values.media import image
+from deluge_sync.values.plain import message_from_plain, message_to_plain
+from deluge_sync.values.tool import tools_of
 
 from .helpers import client_for
 
@@ -468,17 +472,12 @@ def action(number: int) -> ToolCall:
 
 def loop_over(calls: tuple[ToolCall, ...], tools: Any = (add,), **rules: Any) -> Any:
     """A loop whose model asks for `calls` and then is done; gives the results it was told."""
-    from deluge_sync.agent import AgentLoops
-    from deluge_sync.values.prompt import Message
-
     told: list[Conversation] = []
 
     def ask(conversation: Conversation, **_: Any) -> Response:
         told.append(conversation)
         content = Message.assistant("done") if len(told) > 1 else Message("assistant", calls)
         return Response("m", content=content)
-
-    from deluge_sync.values.tool import tools_of
 
     given = LoopRules(**rules)
     loops = AgentLoops(ask, given, Toolbox(tools_of(tools), given), Stragglers())
@@ -676,6 +675,18 @@ def test_closing_the_client_fails_the_loops_that_were_submitted(client: Any) -> 
     gate.set()
 
 
+def test_closing_the_client_finds_loops_that_began_before_its_limits_changed(client: Any) -> None:
+    gate = threading.Event()
+    one = client(asks(("wait", {})))
+    future = one.submit_agent_loop("Go", tools=[Tool("wait", run=lambda: gate.wait(60))])
+    one.sandbox.wait_for(1)
+    one.with_limits(max_concurrent_requests=4)
+    gc.collect()
+    one.close()
+    assert isinstance(future.exception(30), CallCancelledError)
+    gate.set()
+
+
 def test_a_tool_may_submit_loops_of_its_own_and_wait_for_them(client: Any) -> None:
     def answer(question: Question) -> Any:
         messages = question.body["messages"]
@@ -772,8 +783,6 @@ def test_no_secret_is_in_what_a_loop_logs(client: Any, caplog: Any) -> None:
 
 
 def test_persisted_conversations_hold_tool_results_as_data(client: Any) -> None:
-    from deluge_sync.values.plain import message_from_plain, message_to_plain
-
     conversation, _ = client(asks(("add", {"a": 1})), "done").run_agent_loop("Go", tools=[add])
     text = json.dumps([message_to_plain(message) for message in conversation.messages])
     again = Conversation(tuple(message_from_plain(plain) for plain in json.loads(text)))
