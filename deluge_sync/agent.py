@@ -237,8 +237,8 @@ class AgentLoop:
         return error
 
     def _last_response(self) -> Response:
-        *numbers, last = range(1, self._loops.rules.max_rounds + 1)
-        for number in numbers:
+        last = self._loops.rules.max_rounds
+        for number in range(1, last):
             response = self._asked(number)
             if not self._goes_on(response):
                 return self._ended(number, response)
