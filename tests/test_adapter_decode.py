@@ -10,7 +10,7 @@ from deluge_sync.adapters import ADAPTERS
 from deluge_sync.values.errors import DecodeError, RefusalError, TransientError
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.params import SamplingParams
-from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall
+from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall, VendorBlock
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import Usage
 from deluge_sync.values.wire import HttpResponse
@@ -218,7 +218,12 @@ def test_odd_token_counts_do_not_cost_an_answer_that_was_paid_for(odd):
                 {"text": "Hi", "thoughtSignature": "s"},
                 {"executableCode": {"code": "1"}},
             ),
-            (Thinking("Hm."), Text("Hi"), Thinking("s", redacted=True)),
+            (
+                Thinking("Hm."),
+                Text("Hi"),
+                Thinking("s", redacted=True),
+                VendorBlock({"executableCode": {"code": "1"}}),
+            ),
         ),
         ("gemini", gemini(finish="MAX_TOKENS", content={"role": "model"}), ()),
         ("gemini", gemini(finish="MAX_TOKENS", content=None), ()),
@@ -269,7 +274,7 @@ def openai_call(arguments, **call):
         (
             "gemini",
             gemini({"functionCall": {"name": "weather"}}),
-            ToolCall("r1-0", "weather", {}),
+            ToolCall("unnamed-r1-0", "weather", {}),
         ),
     ],
 )

@@ -15,6 +15,7 @@ _ADVICE = {
     "continuation": "leave it out",
     "cache": "leave it out; this vendor caches by itself, or not at all",
     "service_tier": "leave it out",
+    "parallel_tool_calls": "leave it out; this vendor has no form for one tool at a time",
     "json_mode": "use output_schema= with a schema, or ask for JSON in the prompt",
 }
 
@@ -33,4 +34,6 @@ def _asked(request: Request, name: str) -> Any:
         return request.params.service_tier
     if name == "json_mode":
         return request.output is not None and request.output.schema is None
+    if name == "parallel_tool_calls":
+        return request.parallel_tool_calls is False  # to ask for several is what all do unasked
     return getattr(request, name)
