@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from deluge_sync import Conversation, Message, SamplingParams, Text, Thinking, ToolCall, ToolResult
+from deluge_sync import (
+    Conversation,
+    MCPServer,
+    Message,
+    SamplingParams,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from deluge_sync.values.media import Audio, File, Image
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 
@@ -24,6 +34,30 @@ def asking(*parts: object) -> Conversation:
     """One user message of a text and `parts`."""
     return Conversation((Message("user", (Text("What is this?"), *parts)),))
 
+
+def get_weather(city: str, days: int = 3) -> str:
+    """The weather of the days to come."""
+    return f"Rain in {city} for {days} days"
+
+
+def now() -> str:
+    """The time of day."""
+    return "12:00"
+
+
+TOOLS = (Tool.from_function(get_weather), Tool.from_function(now))
+ASKED = Conversation().user("What is the weather in Bonn, and what time is it?")
+CALLED = ASKED.add(
+    Message(
+        "assistant",
+        (
+            Text("Let me look."),
+            ToolCall("call_1", "get_weather", {"city": "Bonn", "days": 2}),
+            ToolCall("call_2", "now", {}),
+        ),
+    )
+)
+MCP = MCPServer("docs", "https://example.com/mcp", "secret token", {"X-Team": "a"})
 
 FEATURES = {
     "plain": Request(HELLO),
@@ -73,5 +107,25 @@ FEATURES = {
     "background": Request(HELLO, background=True, completion_window="2h"),
     "previous response": Request(HELLO, previous_response_id="resp_1"),
     "continuation": Request(HELLO, continuation="token"),
+    "tools": Request(ASKED, tools=TOOLS),
+    "tool_results": Request(
+        CALLED.with_tool_results(
+            ToolResult("call_1", '{"sky": "rain", "days": 2}', "get_weather"),
+            ToolResult("call_2", "the clock has stopped", "now", is_error=True),
+        ),
+        tools=TOOLS,
+    ),
+    "tool_results with a picture": Request(
+        CALLED.with_tool_results(
+            ToolResult(
+                "call_1", "A map.", "get_weather", images=(Image(PNG, media_type="image/png"),)
+            ),
+            ToolResult("call_2", "12:00", "now"),
+        ),
+        tools=TOOLS,
+    ),
+    "tool_choice": Request(ASKED, tools=TOOLS, tool_choice="get_weather"),
+    "parallel_tools": Request(ASKED, tools=TOOLS, parallel_tool_calls=True),
+    "mcp_server": Request(ASKED, tools=(MCP,)),
 }
 """Where a wire format has no form for one of them it has no file, and `encode` raises."""

@@ -30,6 +30,7 @@ EVERYTHING = frozenset(
         "pdf",
         "audio_in",
         "tools",
+        "forced_tool_choice",
         "json_schema",
         "reasoning",
         "prompt_caching",

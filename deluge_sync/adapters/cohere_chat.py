@@ -21,13 +21,12 @@ from ..values.response import Answer
 from ..values.tool import Tool, ToolLike
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .address import address
-from .body import JSON_HEADERS, details, dump, misplaced, post
+from .body import JSON_HEADERS, details, dump, misplaced, object_in, post
 from .cohere_answers import PLAN, CohereFold, read
 from .failures import Fault, read_answer, sentence
 from .failures import request_id as common_request_id
 from .headers import LimitHeaders, duration, limit_hints
-from .options import refuse
-from .tool_forms import check_tools, object_in
+from .options import kind_of, refuse, require_choice, require_tools
 
 __all__ = [
     "UNSUPPORTED",
@@ -153,7 +152,7 @@ def _tools(request: Request, model: Model) -> dict[str, Any]:
     """What is offered, and the choice; the strictness is one word for all tools."""
     if not request.tools:
         return {}
-    check_tools(request, model)
+    require_tools(model)
     fields: dict[str, Any] = {"tools": [_tool(tool, model) for tool in request.tools]}
     wishes = {tool.strict for tool in request.tools if isinstance(tool, Tool)}
     if {True, False} <= wishes:
@@ -161,6 +160,8 @@ def _tools(request: Request, model: Model) -> dict[str, Any]:
     if True in wishes:
         fields["strict_tools"] = True
     choice = request.tool_choice
+    if choice not in (None, "auto", "none"):
+        require_choice(model)
     if choice not in (None, *_CHOICES):
         raise ConfigError(
             f"{model.name} has no form for the choice of tool {choice!r}: use "
@@ -178,8 +179,7 @@ def _tool(tool: ToolLike, model: Model) -> dict[str, Any]:
         return {"type": "function", "function": function}
     if isinstance(tool, Mapping) and tool.get("type") == "function":
         return dict(tool)
-    what = tool if isinstance(tool, Mapping) else f"MCP server {tool.name}"
-    raise ConfigError(f"{model.name} takes functions only as tools, not {what!s:.80}")
+    raise ConfigError(f"{model.name} takes functions only as tools, not {kind_of(tool)}")
 
 
 def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from ..values.model import Model
 from ..values.prompt import ToolCall, ToolResult
 from ..values.request import Request
 from ..values.tool import MCPServer, Tool
-from .body import dump, load
+from .body import dump, load, object_in
 from .gemini_media import wire_media
+from .options import kind_of, require_choice, require_tools
 from .schemas import closed, gemini_problem
-from .tool_forms import check_tools, object_in
 
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 """What Google's page on thought signatures has in place of one for calls that another model made;
@@ -28,6 +28,7 @@ without any, Gemini 3 answers 400."""
 _UNNAMED = "unnamed-"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _CLIENT_SIDE = frozenset({"functionDeclarations", "computerUse"})
+_FREE = (None, "auto", "none")
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -40,17 +41,20 @@ def wire_tools(request: Request, model: Model) -> dict[str, Any]:
     """The `tools` and `toolConfig` of a body; {} where no tools are offered."""
     if not request.tools:
         return {}
-    check_tools(request, model)
+    require_tools(model)
+    if request.tool_choice not in _FREE:
+        require_choice(model)
     functions = [tool for tool in request.tools if isinstance(tool, Tool)]
     servers = [_server(tool, model) for tool in request.tools if isinstance(tool, MCPServer)]
-    own = [_own(tool, model) for tool in request.tools if isinstance(tool, Mapping)]
     offered: list[dict[str, Any]] = []
     if functions:
         declarations = [_declaration(tool, model) for tool in functions]
         offered.append({"functionDeclarations": declarations})
     if servers:
         offered.append({"mcpServers": servers})
-    offered += own
+    offered += [
+        _own(tool, model) for tool in request.tools if not isinstance(tool, (Tool, MCPServer))
+    ]
     config = _tool_config(request, functions, offered, model)
     return {"tools": offered, "toolConfig": config} if config else {"tools": offered}
 
@@ -105,6 +109,16 @@ def _declaration(tool: Tool, model: Model) -> dict[str, Any]:
     return {**wire, "parametersJsonSchema": schema}
 
 
+def _own(tool: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """One of Google's own, as it is; those of other vendors are known by their `type`."""
+    if isinstance(tool, Mapping) and tool and "type" not in tool:
+        return dict(tool)
+    raise ConfigError(
+        f"{model.name} has no tool such as {kind_of(tool)}: its own are like "
+        '{"googleSearch": {}}'
+    )
+
+
 def _server(server: MCPServer, model: Model) -> dict[str, Any]:
     if model.api_version == "":
         raise ConfigError(f"{model.name} calls no MCP servers: Vertex AI has no form for them")
@@ -119,15 +133,6 @@ def _server(server: MCPServer, model: Model) -> dict[str, Any]:
     if headers:
         transport["headers"] = headers
     return {"name": server.name, "streamableHttpTransport": transport}
-
-
-def _own(tool: Mapping[str, Any], model: Model) -> dict[str, Any]:
-    if not tool or "type" in tool:
-        raise ConfigError(
-            f"{model.name} has no tool such as {dict(tool)!r:.80}: its own are like "
-            '{"googleSearch": {}}'
-        )
-    return dict(tool)
 
 
 def _tool_config(

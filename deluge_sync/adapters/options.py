@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import ConfigError
@@ -25,6 +26,27 @@ def refuse(request: Request, model: Model, *names: str) -> None:
     for name in names:
         if _asked(request, name):
             raise ConfigError(f"{model.name} has no {name}: {_ADVICE[name]}")
+
+
+def require_tools(model: Model) -> None:
+    """Raise `ConfigError` where the model takes no tools."""
+    if "tools" not in model.supports:
+        raise ConfigError(f"{model.name} takes no tools (the `supports` of its entry lacks tools)")
+
+
+def require_choice(model: Model) -> None:
+    """Raise `ConfigError` where the model cannot be made to ask for a tool."""
+    if "forced_tool_choice" not in model.supports:
+        raise ConfigError(
+            f"{model.name} cannot be made to use a tool (the `supports` of its entry lacks "
+            "forced_tool_choice): tool_choice is auto or none there"
+        )
+
+
+def kind_of(tool: Any) -> str:
+    """What to call a tool in an error: never by what is in it, as that may be secret."""
+    kind = tool.get("type") if isinstance(tool, Mapping) else type(tool).__name__
+    return str(kind or "a dict")[:80]
 
 
 def _asked(request: Request, name: str) -> Any:
