@@ -15,7 +15,7 @@ from ..values.errors import ConfigError
 from ..values.model import Model
 from ..values.prompt import ToolCall, ToolResult
 from ..values.request import Request
-from ..values.tool import MCPServer, Tool
+from ..values.tool import MCPServer, Tool, ToolLike
 from .body import dump, load, object_in
 from .gemini_media import wire_media
 from .options import kind_of, require_choice, require_tools
@@ -109,7 +109,7 @@ def _declaration(tool: Tool, model: Model) -> dict[str, Any]:
     return {**wire, "parametersJsonSchema": schema}
 
 
-def _own(tool: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def _own(tool: ToolLike, model: Model) -> dict[str, Any]:
     """One of Google's own, as it is; those of other vendors are known by their `type`."""
     if isinstance(tool, Mapping) and tool and "type" not in tool:
         return dict(tool)
