@@ -10,7 +10,6 @@ nothing of it is sent. There is no form for one tool at a time (`parallel_tool_c
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 from urllib.parse import quote
 
@@ -32,13 +31,13 @@ from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .base import Fold
-from .body import JSON_HEADERS, dump, join_url, load, misplaced, post
+from .body import JSON_HEADERS, join_url, misplaced, post
 from .failures import read_answer, request_id
 from .gemini_answers import StreamFold, read, read_fault
 from .gemini_media import check_size, wire_media
+from .gemini_schemas import fitted
 from .gemini_tools import function_call, function_response, wire_tools
 from .options import refuse
-from .schemas import closed, gemini_problem
 
 __all__ = [
     "UNSUPPORTED",
@@ -147,17 +146,10 @@ def _output(output: OutputFormat, model: Model) -> dict[str, Any]:
             f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
             "json_schema)"
         )
-    schema, problem = _fitted(dump(dict(output.schema)), output.strict)
+    schema, problem = fitted(output.schema, strict=output.strict)
     if problem:
         raise ConfigError(f"{model.name} does not take this schema: {problem}")
     return {**wanted, "responseJsonSchema": schema}
-
-
-@functools.lru_cache(maxsize=64)  # the same for all prompts of a run
-def _fitted(schema: bytes, strict: bool) -> tuple[dict[str, Any], str | None]:
-    """A schema as the vendor takes it, and why it does not even so."""
-    fitted = closed(load(schema)) if strict else load(schema)
-    return fitted, gemini_problem(fitted)
 
 
 def _config(params: SamplingParams, model: Model) -> dict[str, Any]:

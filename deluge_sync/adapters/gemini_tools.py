@@ -16,10 +16,10 @@ from ..values.model import Model
 from ..values.prompt import ToolCall, ToolResult
 from ..values.request import Request
 from ..values.tool import MCPServer, Tool, ToolLike
-from .body import dump, load, object_in
+from .body import object_in
 from .gemini_media import wire_media
+from .gemini_schemas import fitted
 from .options import kind_of, require_choice, require_tools
-from .schemas import closed, gemini_problem
 
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 """What Google's page on thought signatures has in place of one for calls that another model made;
@@ -101,9 +101,7 @@ def _declaration(tool: Tool, model: Model) -> dict[str, Any]:
         wire["description"] = tool.description
     if not tool.parameters.get("properties") and not tool.parameters.get("additionalProperties"):
         return wire  # of an object without fields Google's schemas know nothing
-    schema = load(dump(dict(tool.parameters)))
-    schema = closed(schema) if tool.strict else schema
-    problem = gemini_problem(schema)
+    schema, problem = fitted(tool.parameters, strict=tool.strict is True)
     if problem:
         raise ConfigError(f"tool {tool.name}: {model.name} does not take its schema: {problem}")
     return {**wire, "parametersJsonSchema": schema}
