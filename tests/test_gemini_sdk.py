@@ -382,6 +382,20 @@ class TestTools:
                 assert client.complete(conversation, tools=tools).completion == "Rain."
 
 
+@pytest.mark.parametrize(
+    ("word", "sends"),
+    [("MALFORMED_FUNCTION_CALL", 2), ("UNEXPECTED_TOOL_CALL", 1), ("TOO_MANY_TOOL_CALLS", 1)],
+)
+def test_only_a_call_that_cannot_be_read_is_asked_for_again(word, sends):
+    with Sandbox(answer=[Reply(finish=word), Reply(tool_calls=CALLS)]) as sandbox:
+        options = {"base_url": sandbox.gemini_url, "api_key": "key", "max_attempts": 2}
+        with Client("google/gemini-3.8-flash", **options) as client:
+            (response,) = client.map(["Well?"], tools=[get_weather, now])
+    assert len(sandbox.journal) == sends
+    assert len(response.tool_calls) == (2 if sends == 2 else 0)
+    assert (response.error is None) == (sends == 2)
+
+
 def complete(client, conversation, stream, **options):
     """The response of one call, whole or streamed."""
     if not stream:
