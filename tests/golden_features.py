@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from deluge_sync import (
-    Conversation,
-    MCPServer,
-    Message,
-    SamplingParams,
-    Text,
-    Thinking,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
+from deluge_sync import Conversation, Message, SamplingParams, Text, Thinking, ToolCall, ToolResult
 from deluge_sync.values.media import Audio, File, Image
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
+from deluge_sync.values.tool import MCPServer, Tool
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 PDF = b"%PDF-1.7\n"
@@ -36,28 +27,38 @@ def asking(*parts: object) -> Conversation:
 
 
 def get_weather(city: str, days: int = 3) -> str:
-    """The weather of the days to come."""
+    """The weather in a city."""
     return f"Rain in {city} for {days} days"
 
 
 def now() -> str:
-    """The time of day."""
+    """The time."""
     return "12:00"
 
 
 TOOLS = (Tool.from_function(get_weather), Tool.from_function(now))
-ASKED = Conversation().user("What is the weather in Bonn, and what time is it?")
-CALLED = ASKED.add(
+WEATHER = Conversation().user("What is the weather in Bonn, and what time is it?")
+CALLED = WEATHER.add(
     Message(
         "assistant",
         (
             Text("Let me look."),
-            ToolCall("call_1", "get_weather", {"city": "Bonn", "days": 2}),
+            ToolCall("call_1", "get_weather", {"city": "Bonn", "days": 1}),
             ToolCall("call_2", "now", {}),
         ),
     )
 )
-MCP = MCPServer("docs", "https://example.com/mcp", "secret token", {"X-Team": "a"})
+CLICKED = (
+    Conversation()
+    .user("Press the button.")
+    .add(
+        Message(
+            "assistant",
+            (ToolCall("call_1", "left_click", {"coordinate": [10, 20]}, kind="computer"),),
+        )
+    )
+)
+SCREEN = Image(PNG, media_type="image/png")
 
 FEATURES = {
     "plain": Request(HELLO),
@@ -107,25 +108,41 @@ FEATURES = {
     "background": Request(HELLO, background=True, completion_window="2h"),
     "previous response": Request(HELLO, previous_response_id="resp_1"),
     "continuation": Request(HELLO, continuation="token"),
-    "tools": Request(ASKED, tools=TOOLS),
+    "tools": Request(WEATHER, tools=TOOLS),
     "tool_results": Request(
         CALLED.with_tool_results(
-            ToolResult("call_1", '{"sky": "rain", "days": 2}', "get_weather"),
-            ToolResult("call_2", "the clock has stopped", "now", is_error=True),
+            ToolResult("call_1", "Rain", "get_weather"),
+            ToolResult("call_2", "The clock is broken.", "now", is_error=True),
         ),
         tools=TOOLS,
     ),
     "tool_results with a picture": Request(
         CALLED.with_tool_results(
-            ToolResult(
-                "call_1", "A map.", "get_weather", images=(Image(PNG, media_type="image/png"),)
-            ),
+            ToolResult("call_1", "A map", "get_weather", images=(SCREEN,)),
             ToolResult("call_2", "12:00", "now"),
         ),
         tools=TOOLS,
     ),
-    "tool_choice": Request(ASKED, tools=TOOLS, tool_choice="get_weather"),
-    "parallel_tools": Request(ASKED, tools=TOOLS, parallel_tool_calls=True),
-    "mcp_server": Request(ASKED, tools=(MCP,)),
+    "tool_choice": Request(WEATHER, tools=TOOLS, tool_choice="get_weather"),
+    "parallel_tools": Request(WEATHER, tools=TOOLS, parallel_tool_calls=False),
+    "computer": Request(
+        CLICKED.with_tool_results(ToolResult("call_1", "", images=(SCREEN,), kind="computer")),
+        tools=({"type": "computer_toolset_20260801"},),
+    ),
+    "mcp_server": Request(
+        WEATHER,
+        tools=(
+            MCPServer(
+                "weather",
+                "https://mcp.example.com/weather",
+                authorization="token",
+                allowed_tools=("forecast",),
+            ),
+        ),
+    ),
+    "mcp_server with headers": Request(
+        WEATHER,
+        tools=(MCPServer("docs", "https://example.com/mcp", "secret token", {"X-Team": "a"}),),
+    ),
 }
 """Where a wire format has no form for one of them it has no file, and `encode` raises."""
