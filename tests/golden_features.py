@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from deluge_sync import (
-    Conversation,
-    MCPServer,
-    Message,
-    SamplingParams,
-    Text,
-    Thinking,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
+from deluge_sync import Conversation, Message, SamplingParams, Text, Thinking, ToolCall, ToolResult
 from deluge_sync.values.media import Audio, File, Image
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.tool import MCPServer, Tool
@@ -29,71 +19,6 @@ SCHEMA = {
 
 HELLO = Conversation().system("Be brief.").user("Say hello.")
 TALK = HELLO.assistant("Hello.").user("And in French?").assistant("Bonjour.").user("In Welsh?")
-
-
-def get_weather(city: str, days: int = 3) -> str:
-    """The weather in a city.
-
-    Args:
-        city: Its name.
-        days: How many days to look ahead.
-
-    """
-    return f"Rain in {city} for {days} days."
-
-
-def now() -> str:
-    """The time in UTC."""
-    return "2026-11-22T12:00:00Z"
-
-
-TOOLS = (Tool.from_function(get_weather), Tool.from_function(now))
-WEATHER = Conversation().user("What is the weather in Bonn?")
-RESULTS = WEATHER.add(
-    Message(
-        "assistant",
-        (
-            Text("Let me look."),
-            ToolCall("call_1", "get_weather", {"city": "Bonn", "days": None}),
-            ToolCall("call_2", "now", {}),
-        ),
-    )
-).with_tool_results(
-    ToolResult("call_1", "Rain.", "get_weather", images=(Image(PNG, media_type="image/png"),)),
-    ToolResult("call_2", "the clock has stopped", "now", is_error=True),
-)
-CHECK = {"id": "cu_sc_1", "code": "malicious_instructions", "message": "Look twice."}
-CLICKS = (
-    Conversation()
-    .user("Press the button.")
-    .add(
-        Message(
-            "assistant",
-            (
-                ToolCall(
-                    "call_3",
-                    "computer",
-                    {
-                        "actions": [{"type": "click", "button": "left", "x": 405, "y": 157}],
-                        "pending_safety_checks": [CHECK],
-                    },
-                    "cu_1",
-                    kind="computer",
-                ),
-            ),
-        )
-    )
-    .with_tool_results(
-        ToolResult(
-            "call_3",
-            "",
-            "computer",
-            images=(Image(PNG, media_type="image/png"),),
-            kind="computer",
-            acknowledged=(CHECK,),
-        )
-    )
-)
 
 
 def asking(*parts: object) -> Conversation:
@@ -134,6 +59,38 @@ CLICKED = (
     )
 )
 SCREEN = Image(PNG, media_type="image/png")
+CHECK = {"id": "cu_sc_1", "code": "malicious_instructions", "message": "Look twice."}
+ACTIONS = (
+    Conversation()
+    .user("Press the button.")
+    .add(
+        Message(
+            "assistant",
+            (
+                ToolCall(
+                    "call_3",
+                    "computer",
+                    {
+                        "actions": [{"type": "click", "button": "left", "x": 405, "y": 157}],
+                        "pending_safety_checks": [CHECK],
+                    },
+                    "cu_1",
+                    kind="computer",
+                ),
+            ),
+        )
+    )
+    .with_tool_results(
+        ToolResult(
+            "call_3",
+            "",
+            "computer",
+            images=(SCREEN,),
+            kind="computer",
+            acknowledged=(CHECK,),
+        )
+    )
+)
 
 FEATURES = {
     "plain": Request(HELLO),
@@ -175,23 +132,6 @@ FEATURES = {
             )
         )
     ),
-    "tools": Request(WEATHER, tools=TOOLS),
-    "tool_results": Request(RESULTS, tools=TOOLS),
-    "tool_choice": Request(WEATHER, tools=TOOLS, tool_choice="get_weather"),
-    "parallel_tools": Request(WEATHER, tools=TOOLS, parallel_tool_calls=False),
-    "computer": Request(CLICKS, tools=({"type": "computer"},)),
-    "mcp_server": Request(
-        WEATHER,
-        tools=(
-            MCPServer(
-                "maps",
-                "https://maps.example/mcp",
-                authorization="token",
-                headers={"X-Team": "a"},
-                allowed_tools=("find",),
-            ),
-        ),
-    ),
     "cache: system and tools": Request(HELLO, prompt_cache=PromptCache("system_and_tools")),
     "cache: last user message": Request(TALK, prompt_cache=PromptCache("last_user_message")),
     "cache: last three, long": Request(
@@ -217,7 +157,8 @@ FEATURES = {
     ),
     "tool_choice": Request(WEATHER, tools=TOOLS, tool_choice="get_weather"),
     "parallel_tools": Request(WEATHER, tools=TOOLS, parallel_tool_calls=False),
-    "computer": Request(
+    "computer, OpenAI's": Request(ACTIONS, tools=({"type": "computer"},)),
+    "computer, Anthropic's": Request(
         CLICKED.with_tool_results(ToolResult("call_1", "", images=(SCREEN,), kind="computer")),
         tools=({"type": "computer_toolset_20260801"},),
     ),
@@ -231,6 +172,10 @@ FEATURES = {
                 allowed_tools=("forecast",),
             ),
         ),
+    ),
+    "mcp_server with headers": Request(
+        WEATHER,
+        tools=(MCPServer("docs", "https://example.com/mcp", "secret token", {"X-Team": "a"}),),
     ),
 }
 """Where a wire format has no form for one of them it has no file, and `encode` raises."""

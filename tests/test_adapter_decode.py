@@ -225,7 +225,12 @@ def test_odd_token_counts_do_not_cost_an_answer_that_was_paid_for(odd):
                 {"text": "Hi", "thoughtSignature": "s"},
                 {"executableCode": {"code": "1"}},
             ),
-            (Thinking("Hm."), Text("Hi"), Thinking("s", redacted=True)),
+            (
+                Thinking("Hm."),
+                Text("Hi"),
+                Thinking("s", redacted=True),
+                VendorBlock({"executableCode": {"code": "1"}}),
+            ),
         ),
         ("gemini", gemini(finish="MAX_TOKENS", content={"role": "model"}), ()),
         ("gemini", gemini(finish="MAX_TOKENS", content=None), ()),
@@ -276,7 +281,7 @@ def openai_call(arguments, **call):
         (
             "gemini",
             gemini({"functionCall": {"name": "weather"}}),
-            ToolCall("r1-0", "weather", {}),
+            ToolCall("unnamed-r1-0", "weather", {}),
         ),
     ],
 )

@@ -13,6 +13,7 @@ from deluge_sync.adapters.sse import EventReader, ServerEvent
 from deluge_sync.values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 from deluge_sync.values.errors import (
     AuthError,
+    BadRequestError,
     CallError,
     ConnectionFailedError,
     DecodeError,
@@ -22,7 +23,7 @@ from deluge_sync.values.errors import (
     TransientError,
 )
 from deluge_sync.values.model import Model, Provider
-from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall
+from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall, VendorBlock
 from deluge_sync.values.request import Request
 from deluge_sync.values.response import TokenLogprob, Usage
 from deluge_sync.values.wire import HttpResponse
@@ -32,6 +33,7 @@ from .test_adapter_fuzz import FEW, SEEDS, altered
 GEMINI = ADAPTERS["gemini"]
 MODEL = Model("m", Provider("google", "gemini", base_url="https://vendor"))
 HEAD = HttpResponse(200, {"content-type": "text/event-stream"}, b"")
+SIGNED = {"thoughtSignature": "c2ln"}
 CALL = {"functionCall": {"id": "c1", "name": "look", "args": {"at": "Bonn"}}}
 
 
@@ -243,12 +245,57 @@ def test_calls_are_numbered_over_all_chunks():
 
 
 def test_what_is_unknown_is_passed_over():
-    parts = ({"executableCode": {"code": "1"}}, {"toolCall": {}}, {"newPart": 1}, {})
+    parts = ({"newPart": 1}, {"functionCall": None, "toolCall": None}, {})
     deltas, answer = run(
         wire([{}, {"modelStatus": {}}, chunk(*parts), chunk(text("Hi"), finish="STOP", news=1)])
     )
     assert deltas == [TextDelta("Hi")]
     assert answer.content.parts == (Text("Hi"),)
+
+
+def test_what_the_vendors_own_tools_did_keeps_its_place_and_goes_back_as_it_came():
+    parts = [
+        {"text": "Let me count."},
+        {"executableCode": {"id": "e1", "language": "PYTHON", "code": "1 + 1"}, **SIGNED},
+        {"codeExecutionResult": {"id": "e1", "outcome": "OUTCOME_OK", "output": "2"}},
+        {"text": "Now I look."},
+        {"toolCall": {"id": "t1", "toolType": "GOOGLE_SEARCH_WEB", "args": {"q": "two"}}, **SIGNED},
+        {"toolResponse": {"id": "t1", "toolType": "GOOGLE_SEARCH_WEB", "response": {"a": 1}}},
+        {"text": "It is two."},
+    ]
+    streamed = answer_of(*map(chunk, parts), chunk(finish="STOP"))
+    whole = GEMINI.decode(
+        HttpResponse(200, {}, json.dumps(chunk(*parts, finish="STOP")).encode()), MODEL
+    )
+    kinds = [type(part) for part in streamed.content.parts]
+    assert kinds == [Text, VendorBlock, VendorBlock, Text, VendorBlock, VendorBlock, Text]
+    assert streamed.content == whole.content
+    turns = (Message.user("?"), streamed.content.coming_over("gemini"), Message.user("!"))
+    body = json.loads(GEMINI.encode(Request(Conversation(turns)), MODEL).body)
+    assert body["contents"][1] == {"role": "model", "parts": parts}
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "again"),
+    [
+        ("UNEXPECTED_TOOL_CALL", BadRequestError, False),
+        ("TOO_MANY_TOOL_CALLS", BadRequestError, False),
+        ("MISSING_THOUGHT_SIGNATURE", BadRequestError, False),
+        ("MALFORMED_FUNCTION_CALL", DecodeError, True),
+    ],
+)
+def test_what_goes_wrong_with_tools_is_an_error_that_knows_whether_to_try_again(word, kind, again):
+    last = chunk(text("So:"), finish=word)
+    last["candidates"][0]["finishMessage"] = "Said the model."
+    last["usageMetadata"] = {"promptTokenCount": 9, "candidatesTokenCount": 4}
+    if again:
+        error = refused(wire([last]))
+    else:
+        answer = answer_of(last)
+        error = answer.error
+        assert (answer.finish_reason, answer.usage.output_tokens) == (word.lower(), 4)
+    assert (type(error), error.retryable, error.code) == (kind, again, word)
+    assert "Said the model." in error.message
 
 
 def test_of_several_candidates_the_first_is_read():

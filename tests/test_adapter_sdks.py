@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deluge_sync.adapters import ADAPTERS
-from deluge_sync.values.errors import CallError
+from deluge_sync.values.errors import CallError, DecodeError
 from deluge_sync.values.model import Model, Provider
 from deluge_sync.values.prompt import Conversation, Message, Text, Thinking, ToolCall
 from deluge_sync.values.request import Request
@@ -227,12 +227,20 @@ def test_what_googles_response_model_writes_is_read():
 
 
 def test_every_finish_and_block_reason_google_knows_is_read():
-    """A reason that means the filter spoke is an error; every other is an answer."""
+    """A reason that means the filter spoke, or that tools went wrong, is an error; every other is
+    an answer.
+    """
+    tools = {"UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"}
     types = sdk("google.genai.types")
     for reason in types.FinishReason:
         body = {"candidates": [{"content": {"parts": []}, "finishReason": reason.value}]}
+        if reason.value == "MALFORMED_FUNCTION_CALL":
+            with pytest.raises(DecodeError):
+                decode("gemini", json.dumps(body))
+            continue
         answer = decode("gemini", json.dumps(body))
-        assert (answer.error is not None) == (answer.finish_reason == "content_filter")
+        wrong = answer.finish_reason == "content_filter" or reason.value in tools
+        assert (answer.error is not None) == wrong
     for reason in types.BlockedReason:
         answer = decode("gemini", json.dumps({"promptFeedback": {"blockReason": reason.value}}))
         assert answer.error is not None

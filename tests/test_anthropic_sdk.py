@@ -214,7 +214,9 @@ class TestMedia:
                 continue
             response = posted(sandbox, FEATURES[path.stem])
             assert response.status == 200, (path.stem, response.body)
-            if "stream" not in path.stem and path.stem != "computer":  # a picture has no echo
+            if "stream" not in path.stem and not path.stem.startswith(
+                "computer"
+            ):  # a picture has no echo
                 assert ADAPTER.decode(response, model).content.text
 
     @pytest.mark.parametrize(

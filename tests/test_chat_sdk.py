@@ -168,7 +168,7 @@ def test_the_sdks_client_gets_through_two_rounds_with_our_tools(streamed):
     assert [message["role"] for message in messages] == [
         "user", "assistant", "tool", "tool", "assistant",
     ]  # fmt: skip
-    assert messages[2]["content"] == "Rain in Bonn for 2 days."
+    assert messages[2]["content"] == "Rain in Bonn for 2 days"
     assert (messages[-1]["content"], len(journal)) == ("Rain.", 2)
 
 

@@ -6,14 +6,17 @@ Their own SDKs judge our sandbox, our bodies and our paths.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import json
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from deluge_sync import Client, SamplingParams
+from deluge_sync import Client, Image, MCPServer, SamplingParams, Tool, ToolResult
 from deluge_sync.adapters import ADAPTERS
 from deluge_sync.adapters.event_stream import FrameReader, reader_of
 from deluge_sync.adapters.sse import EventReader, ServerEvent
@@ -25,6 +28,7 @@ from deluge_sync.values.errors import (
     ConfigError,
     ConnectionFailedError,
     DecodeError,
+    PromptError,
     QuotaExhaustedError,
     ResponseTooLargeError,
     ThrottledError,
@@ -40,6 +44,17 @@ CATALOG = Catalog.builtin()
 HELLO = Request(Conversation().user("Hello"))
 KEY = "the-key"
 NOVA, BEDROCK_CLAUDE = "bedrock/amazon.nova-2-lite-v1:0", "bedrock/anthropic.claude-haiku-5-5"
+COHERE = "cohere/command-a-03-2025"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+PLACE = {"type": "object", "properties": {"at": {"type": "string"}}}
+LOOSE = Tool("look", "Looks.", PLACE, strict=False)
+STRICT = Tool("watch", "Watches.", PLACE, strict=True)
+CALLING = {
+    "role": "assistant",
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    ],
+}
 VARIABLES = (
     "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "REGION", "DEFAULT_REGION",
     "BEARER_TOKEN_BEDROCK", "ENDPOINT_URL_BEDROCK_RUNTIME",
@@ -376,6 +391,87 @@ class TestCohere:
         for case in golden("cohere_chat").values():
             assert case["sent"].keys() <= known
 
+    def test_the_types_know_every_field_of_our_tools(self):
+        types = pytest.importorskip("cohere.types")
+        tools = [
+            tool
+            for case in golden("cohere_chat").values()
+            for tool in case["sent"].get("tools", ())
+        ]
+        assert tools
+        for tool in tools:
+            parsed = types.ToolV2.model_validate(tool)
+            assert parsed.model_dump(exclude_none=True, mode="json") == tool
+            assert not parsed.model_extra
+            assert not parsed.function.model_extra
+
+    @pytest.mark.parametrize(
+        ("options", "fields"),
+        [
+            ({"tool_choice": "required"}, {"tool_choice": "REQUIRED"}),
+            ({"tool_choice": "none"}, {"tool_choice": "NONE"}),
+            ({"tool_choice": "auto"}, {}),
+            ({"parallel_tool_calls": True}, {}),
+            ({"tools": (STRICT,)}, {"strict_tools": True}),
+        ],
+    )
+    def test_choices_and_strictness_have_their_words(self, options, fields):
+        request = HELLO._replace(**{"tools": (LOOSE,), **options})
+        body = json.loads(encoded(COHERE, request).body)
+        assert {name: body[name] for name in body if "tool" in name and name != "tools"} == fields
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"tool_choice": "look"}, "'look'"),
+            ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+            ({"tools": (STRICT, LOOSE)}, "strict is mixed"),
+            ({"tools": (MCPServer("docs", "https://example.com"),)}, "MCPServer"),
+            ({"tools": ({"googleSearch": {}},)}, "functions only"),
+            ({"tools": ({"type": "mcp", "authorization": "hush"},)}, "not mcp"),
+        ],
+    )
+    def test_what_of_tools_has_no_form_is_named_without_secrets(self, options, words):
+        with pytest.raises(ConfigError, match=words) as caught:
+            encoded(COHERE, HELLO._replace(**{"tools": (LOOSE,), **options}))
+        assert COHERE in caught.value.message
+        assert "hush" not in caught.value.message
+
+    @pytest.mark.parametrize("lacks", ["tools", "forced_tool_choice"])
+    def test_a_model_that_cannot_is_told_so(self, lacks):
+        model = CATALOG.model(COHERE)
+        model = dataclasses.replace(model, supports=model.supports - {lacks})
+        request = HELLO._replace(tools=(LOOSE,), tool_choice="required")
+        with pytest.raises(ConfigError, match=f"{COHERE}.*{lacks}"):
+            ADAPTERS["cohere_chat"].encode(request, model)
+
+    def test_a_tool_of_its_own_words_is_sent_as_it_is(self):
+        tool = {"type": "function", "function": {"name": "go", "parameters": {"type": "object"}}}
+        request = HELLO._replace(tools=(tool, LOOSE))
+        assert json.loads(encoded(COHERE, request).body)["tools"][0] == tool
+
+    def test_a_picture_has_no_place_in_a_tools_result(self):
+        picture = Image(PNG, media_type="image/png")
+        conversation = HELLO.conversation.with_tool_results(ToolResult("c", "", images=(picture,)))
+        with pytest.raises(PromptError, match="no pictures in a tool's result"):
+            encoded(COHERE, Request(conversation))
+
+    @pytest.mark.parametrize(
+        ("content", "data"),
+        [
+            ("Rain", {"output": "Rain"}),
+            (' {"sky": "rain"}', {"sky": "rain"}),
+            ("{}", {"output": "{}"}),
+            ("[1]", {"output": "[1]"}),
+            ('{"a": NaN}', {"output": '{"a": NaN}'}),
+            ("{broken", {"output": "{broken"}),
+        ],
+    )
+    def test_a_result_is_a_document_and_a_json_object_is_its_fields(self, content, data):
+        conversation = HELLO.conversation.with_tool_results(ToolResult("c", content))
+        message = json.loads(encoded(COHERE, Request(conversation)).body)["messages"][-1]
+        assert message["content"] == [{"type": "document", "document": {"data": data}}]
+
     def test_the_types_know_the_golden_answers(self):
         types = pytest.importorskip("cohere.v2.types")
         for feature, case in golden("cohere_chat").items():
@@ -542,6 +638,84 @@ class TestSDKs:
             if event.type == "content-delta":
                 text += event.delta.message.content.text or ""
         assert (kinds[0], kinds[-1], text) == ("message-start", "message-end", "Hello")
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_coheres_client_gets_through_two_rounds_with_tools(self, stream):
+        cohere = pytest.importorskip("cohere", minversion="5")
+        calls = [("look", {"at": "Bonn"}), ("look", {"at": "Köln"})]
+        with Sandbox(answer=[Reply("I will look.", tool_calls=calls), "Rain."]) as sandbox:
+            client = cohere.ClientV2(api_key=KEY, base_url=sandbox.url)
+            tool = json.loads(encoded(COHERE, HELLO._replace(tools=(LOOSE,))).body)["tools"][0]
+            turns = [{"role": "user", "content": "Well?"}]
+            options = {"model": "m", "tools": [tool], "tool_choice": "REQUIRED"}
+            turn = coheres_turn(client, stream, messages=turns, **options)
+            assert turn["tool_plan"] == "I will look."
+            asked = [json.loads(call["function"]["arguments"]) for call in turn["tool_calls"]]
+            assert asked == [arguments for _, arguments in calls]
+            results = [
+                {
+                    "role": "tool",
+                    "tool_call_id": call["id"],
+                    "content": [{"type": "document", "document": {"data": {"sky": "rain"}}}],
+                }
+                for call in turn["tool_calls"]
+            ]
+            answer = client.chat(model="m", messages=[*turns, turn, *results], tools=[tool])
+        assert answer.message.content[0].text == "Rain."
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            ({"tool_choice": "REQUIRED"}, "tool_choice may only be set with tools"),
+            ({"tool_choice": "look"}, "tool_choice"),
+            ({"tools": [{"type": "function"}]}, r"tools\[0\].function is required"),
+            (
+                {"tools": [{"type": "function", "function": {"name": "look"}}]},
+                "function.parameters is required",
+            ),
+            ({"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]}, "not that of"),
+            ({"messages": [CALLING, {"role": "user", "content": "Hi"}]}, "no tool message answers"),
+            (
+                {"messages": [CALLING, {"role": "tool", "tool_call_id": "c2", "content": "x"}]},
+                "not that of a tool call",
+            ),
+            (
+                {
+                    "messages": [
+                        CALLING,
+                        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "image"}]},
+                    ]
+                },
+                "must be one of",
+            ),
+        ],
+    )
+    def test_the_sandboxs_cohere_refuses_what_does_not_fit_together(self, sandbox, more, words):
+        body = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}], **more}
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        request = urllib.request.Request(f"{sandbox.url}/v2/chat", dumped(body), headers)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value as refused:
+            assert re.search(words, json.loads(refused.read())["message"])
+
+
+def coheres_turn(client, stream, **request):
+    """The assistant's turn as it is to go back, read by Cohere's SDK."""
+    if not stream:
+        turn = client.chat(**request).message.model_dump(exclude_none=True, mode="json")
+        assert turn.pop("content", None) is None
+        return turn
+    plan, calls = "", []
+    for event in client.chat_stream(**request):
+        if event.type == "tool-plan-delta":
+            plan += event.delta.message.tool_plan
+        elif event.type == "tool-call-start":
+            calls.append(event.delta.message.tool_calls.model_dump(mode="json"))
+        elif event.type == "tool-call-delta":
+            more = event.delta.message.tool_calls.function.arguments
+            calls[-1]["function"]["arguments"] += more
+    return {"role": "assistant", "tool_plan": plan, "tool_calls": calls}
 
 
 class TestClient:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from deluge_sync import Client, Conversation, Image, Tool, ToolResult
+from deluge_sync.adapters.gemini_tools import SKIP_SIGNATURE
 from deluge_sync.testing import Fault, Reply, Sandbox
-from deluge_sync.testing.gemini_fields import FIELDS
+from deluge_sync.testing.gemini_fields import FIELDS, SIGNATURE
 
 pytest.importorskip("google.genai", minversion="3")
 
@@ -62,6 +64,9 @@ def test_googles_types_know_every_field_we_send(name):
     types.GenerateContentConfig.model_validate(config)
     beside = {"contents", "systemInstruction", "generationConfig"}
     more = {name: value for name, value in body.items() if name not in beside}
+    for tool in more.get("tools", ()):
+        same(types.Tool, tool)
+    same(types.ToolConfig, more.get("toolConfig", {}))
     if more:
         assert more.keys() <= FIELDS.keys()
         types.GenerateContentConfig.model_validate(
@@ -217,12 +222,16 @@ class TestMedia:
 
 
 def turns(*parts):
+    calls = [part.function_call for part in parts if part.function_call]
+    rain = {"output": "Rain"}
     return [
         types.Content(role="user", parts=[types.Part(text="Look!")]),
         types.Content(role="model", parts=list(parts)),
         types.Content(
             role="user",
-            parts=[types.Part.from_function_response(name="look", response={"output": "Rain"})],
+            parts=[
+                types.Part.from_function_response(name=call.name, response=rain) for call in calls
+            ],
         ),
     ]
 
@@ -252,6 +261,258 @@ class TestSignatures:
         client = client_of(sandbox)
         contents = [*turns(call_part(None)), types.ModelContent("Rain."), types.UserContent("Hi")]
         assert client.models.generate_content(model="echo", contents=contents).text == "Hi"
+
+    @pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-1.5-pro"])
+    def test_older_models_do_without(self, model):
+        with Sandbox(answer="Rain.") as sandbox:
+            client = client_of(sandbox)
+            answer = client.models.generate_content(model=model, contents=turns(call_part(None)))
+        assert answer.text == "Rain."
+
+    def test_a_call_that_another_model_made_says_so_in_its_place(self):
+        contents = turns(call_part(b"skip"))
+        part = contents[1].parts[0].model_dump(mode="json", by_alias=True, exclude_none=True)
+        part["thoughtSignature"] = SKIP_SIGNATURE
+        part = types.Part.model_validate(part)  # in the alphabet that the SDK takes it for
+        contents[1].parts = [part]
+        with Sandbox(answer="Rain.") as sandbox:
+            client = client_of(sandbox)
+            assert client.models.generate_content(model="m", contents=contents).text == "Rain."
+
+
+def get_weather(city: str, days: int) -> str:
+    """The weather of the days to come."""
+    return f"Rain in {city} for {days} days"
+
+
+def now() -> str:
+    """The time of day."""
+    return "12:00"
+
+
+CALLS = [("get_weather", {"city": "Bonn", "days": 2}), ("now", {})]
+
+
+class TestTools:
+    """Google's SDK and our adapter, each over two rounds with tools."""
+
+    def test_the_sdk_calls_functions_by_itself_and_the_sandbox_takes_what_they_gave(self):
+        with Sandbox(answer=[Reply("Let me look.", tool_calls=CALLS), "Rain."]) as sandbox:
+            client = client_of(sandbox)
+            answer = client.models.generate_content(
+                model="m", contents="Well?", config={"tools": [get_weather, now]}
+            )
+        assert answer.text == "Rain."
+        first, second = (record.body for record in sandbox.journal)
+        assert len(first["tools"][0]["functionDeclarations"]) == 2
+        responses = [part["functionResponse"] for part in second["contents"][2]["parts"]]
+        assert [response["response"] for response in responses] == [
+            {"result": "Rain in Bonn for 2 days"},
+            {"result": "12:00"},
+        ]
+
+    def test_streamed_calls_go_back_as_they_came(self):
+        with Sandbox(answer=[Reply("Let me look.", "Hm.", tool_calls=CALLS), "Rain."]) as sandbox:
+            client = client_of(sandbox)
+            chat = client.chats.create(
+                model="m",
+                config={
+                    "tools": [get_weather, now],
+                    "automatic_function_calling": {"disable": True},
+                },
+            )
+            parts = [
+                part
+                for chunk in chat.send_message_stream("Well?")
+                for part in chunk.candidates[0].content.parts
+            ]
+            calls = [part.function_call for part in parts if part.function_call]
+            results = [
+                types.Part(
+                    function_response=types.FunctionResponse(
+                        id=call.id,
+                        name=call.name,
+                        response={"output": "Rain"},
+                        parts=[
+                            types.FunctionResponsePart.from_bytes(data=PNG, mime_type="image/png")
+                        ],
+                    )
+                )
+                for call in calls
+            ]
+            said = "".join(chunk.text or "" for chunk in chat.send_message_stream(results))
+        assert [(call.name, call.args) for call in calls] == CALLS
+        assert said == "Rain."
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_our_adapter_gets_through_two_rounds(self, stream):
+        tools = [Tool.from_function(get_weather), Tool.from_function(now)]
+        replies = [Reply("Let me look.", "Hm.", tool_calls=CALLS), "Rain."]
+        with Sandbox(answer=replies) as sandbox:
+            url = sandbox.gemini_url
+            with Client("google/gemini-3.8-flash", base_url=url, api_key="key") as client:
+                conversation = Conversation().user("Well?")
+                asked = complete(client, conversation, stream, tools=tools, tool_choice="required")
+                results = [
+                    ToolResult(call.id, "Rain", images=(Image(PNG, media_type="image/png"),))
+                    for call in asked.tool_calls
+                ]
+                conversation = conversation.with_response(asked).with_tool_results(*results)
+                said = complete(client, conversation, stream, tools=tools)
+        assert asked.finish_reason == "tool_calls"
+        assert [(call.name, dict(call.arguments)) for call in asked.tool_calls] == CALLS
+        assert (said.completion, said.finish_reason) == ("Rain.", "stop")
+        first, second = (record.body for record in sandbox.journal)
+        assert first["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+        model, results = second["contents"][1:]
+        signed = [part.get("thoughtSignature") for part in model["parts"] if "functionCall" in part]
+        assert signed == [SIGNATURE, None]
+        assert len(results["parts"]) == 2
+
+    def test_our_adapter_goes_on_where_another_vendors_model_began(self):
+        with Sandbox(answer=[Reply(tool_calls=CALLS), "Rain."]) as sandbox:
+            tools = [get_weather, now]
+            conversation = Conversation().user("Well?")
+            with Client("gpt-4.1-mini", base_url=sandbox.base_url, api_key="key") as client:
+                asked = client.complete(conversation, tools=tools)
+            results = [ToolResult(call.id, "Rain") for call in asked.tool_calls]
+            conversation = conversation.with_response(asked).with_tool_results(*results)
+            url = sandbox.gemini_url
+            with Client("google/gemini-3.8-flash", base_url=url, api_key="key") as client:
+                assert client.complete(conversation, tools=tools).completion == "Rain."
+
+
+@pytest.mark.parametrize(
+    ("word", "sends"),
+    [("MALFORMED_FUNCTION_CALL", 2), ("UNEXPECTED_TOOL_CALL", 1), ("TOO_MANY_TOOL_CALLS", 1)],
+)
+def test_only_a_call_that_cannot_be_read_is_asked_for_again(word, sends):
+    with Sandbox(answer=[Reply(finish=word), Reply(tool_calls=CALLS)]) as sandbox:
+        options = {"base_url": sandbox.gemini_url, "api_key": "key", "max_attempts": 2}
+        with Client("google/gemini-3.8-flash", **options) as client:
+            (response,) = client.map(["Well?"], tools=[get_weather, now])
+    assert len(sandbox.journal) == sends
+    assert len(response.tool_calls) == (2 if sends == 2 else 0)
+    assert (response.error is None) == (sends == 2)
+
+
+def complete(client, conversation, stream, **options):
+    """The response of one call, whole or streamed."""
+    if not stream:
+        return client.complete(conversation, **options)
+    *_, response = client.stream_chat(conversation, **options)
+    return response
+
+
+DECLARED = {"functionDeclarations": [{"name": "look", "parametersJsonSchema": {"type": "object"}}]}
+CALLING = {"functionCallingConfig": {"mode": "ANY"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"tools": [{"functionDeclarations": [{"name": "1st"}]}]}, "begins with a letter"),
+        ({"tools": [{"functionDeclarations": [{}]}]}, "is not specified"),
+        ({"tools": [{"functions": []}]}, "Cannot find field"),
+        ({"tools": [DECLARED, DECLARED]}, "Duplicate function declaration"),
+        (
+            {
+                "tools": [
+                    {
+                        "functionDeclarations": [
+                            {"name": "a", "parametersJsonSchema": {"type": "array"}}
+                        ]
+                    }
+                ]
+            },
+            "schema of an object",
+        ),
+        ({"toolConfig": CALLING}, "without function_declarations"),
+        (
+            {"tools": [DECLARED], "toolConfig": {"functionCallingConfig": {"mode": "ALWAYS"}}},
+            "expected one of",
+        ),
+        (
+            {
+                "tools": [DECLARED],
+                "toolConfig": {
+                    "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["go"]}
+                },
+            },
+            "go is not among",
+        ),
+        (
+            {
+                "tools": [DECLARED],
+                "toolConfig": {
+                    "functionCallingConfig": {"mode": "AUTO", "allowedFunctionNames": ["look"]}
+                },
+            },
+            "only be set when",
+        ),
+        ({"tools": [DECLARED, {"googleSearch": {}}]}, "include_server_side_tool_invocations"),
+        ({"tools": [{"mcpServers": [{"name": "docs"}]}]}, "is not specified"),
+        (
+            {"tools": [{"mcpServers": [{"name": "d", "streamableHttpTransport": {}}]}]},
+            "is not specified",
+        ),
+    ],
+)
+def test_tools_that_cannot_be_offered_so_are_refused(sandbox, body, words):
+    client = client_of(sandbox)
+    config = {"http_options": {"extra_body": body}}
+    with pytest.raises(errors.ClientError, match=words) as caught:
+        client.models.generate_content(model="echo", contents="Hi", config=config)
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+def response_part(name="look", **fields):
+    response = types.FunctionResponse(name=name, response={"output": "Rain"}, **fields)
+    return types.Part(function_response=response)
+
+
+def call_of(identity):
+    call = types.FunctionCall(name="look", args={}, id=identity)
+    return types.Part(function_call=call, thought_signature=b"sandbox")
+
+
+ASKING = types.UserContent("Look!")
+
+
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        ([ASKING, types.UserContent(response_part())], "immediately after a function call turn"),
+        (
+            [
+                ASKING,
+                types.ModelContent([call_of("c1"), call_of("c2")]),
+                types.UserContent(response_part(id="c1")),
+            ],
+            "number of function response parts",
+        ),
+        (
+            [ASKING, types.ModelContent(call_of("c1")), types.UserContent("Well?")],
+            "number of function response parts",
+        ),
+        (
+            [ASKING, types.ModelContent(call_of("c1")), types.UserContent(response_part(id="c2"))],
+            "does not match",
+        ),
+        (
+            [
+                ASKING,
+                types.ModelContent(call_of("c1")),
+                types.UserContent(response_part("go", id="c1")),
+            ],
+            "does not match",
+        ),
+    ],
+)
+def test_responses_that_answer_no_call_are_refused(sandbox, contents, words):
+    client = client_of(sandbox)
+    with pytest.raises(errors.ClientError, match=words):
+        client.models.generate_content(model="echo", contents=contents)
 
 
 def test_logprobs_come_where_the_sdk_looks(sandbox):

@@ -85,6 +85,6 @@ def test_a_request_is_sent_and_its_answer_read_as_the_golden_file_shows(path: Pa
 def test_what_a_wire_format_has_no_form_for_is_named_before_sending(name: str) -> None:
     known = {path.stem for path in FILES if path.parent.name == name}
     for feature, request in FEATURES.items():
-        if feature not in known:
+        if feature not in known and not feature.startswith("computer, "):  # words of one vendor
             with pytest.raises((PromptError, ConfigError)):
                 ADAPTERS[name].encode(request, model_of(name))

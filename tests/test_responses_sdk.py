@@ -352,7 +352,7 @@ class TestTools:
             "function_call_output",
             "function_call_output",
         ]
-        assert items[-2]["output"] == "Rain in Bonn for 2 days."
+        assert items[-2]["output"] == "Rain in Bonn for 2 days"
         assert answer.output_text == "Rain."
 
     @pytest.mark.parametrize("streamed", [False, True])

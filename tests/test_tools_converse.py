@@ -89,7 +89,7 @@ class TestEncoding:
         assert tools[2:] == [GROUNDING, {"cachePoint": {"type": "default"}}]
 
     def test_a_computers_actions_have_no_form(self) -> None:
-        for message in FEATURES["computer"].conversation.messages[1:]:
+        for message in FEATURES["computer, Anthropic's"].conversation.messages[1:]:
             with pytest.raises(PromptError, match="computer"):
                 body_of(Request(WEATHER.add(message), tools=TOOLS))
 

@@ -98,6 +98,18 @@ def load_arguments(value: Any, where: str) -> dict[str, Any]:
         raise MalformedError(f"{where} is not a JSON object") from None
 
 
+def object_in(text: str) -> dict[str, Any] | None:
+    """The JSON object that `text` is; None for any other text, and for what cannot be sent."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = load(text)
+        dump(value)  # NaN, which Python's JSON reads, has no form on the wire
+    except (MalformedError, PromptError):
+        return None
+    return value if type(value) is dict else None
+
+
 def _parse(text: str) -> Any:
     text = text.strip(_SPACES)
     value, end = _from_json(text)

@@ -1,11 +1,14 @@
 """Cohere's chat, version 2.
 
-Written from the types of the cohere SDK 7.3 (`v2`, `types/chat_message_v2`, `types/usage`).
+Written from the types of the cohere SDK 7.3 (`v2`, `types/chat_message_v2`, `types/usage`,
+`types/tool_v2`, `types/tool_content`). There is no form for the choice of one tool by its name, for
+one tool at a time, and for pictures in a tool's result.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import CallError, ConfigError, PromptError, QuotaExhaustedError, TooLongError
@@ -15,14 +18,15 @@ from ..values.params import SamplingParams
 from ..values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
+from ..values.tool import Tool, ToolLike
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .address import address
-from .body import JSON_HEADERS, details, dump, misplaced, post
+from .body import JSON_HEADERS, details, dump, misplaced, object_in, post
 from .cohere_answers import PLAN, CohereFold, read
 from .failures import Fault, read_answer, sentence
 from .failures import request_id as common_request_id
 from .headers import LimitHeaders, duration, limit_hints
-from .options import refuse
+from .options import kind_of, refuse, require_choice, require_tools
 
 __all__ = [
     "UNSUPPORTED",
@@ -47,6 +51,7 @@ _FIELDS = {
     "frequency_penalty": "frequency_penalty",
     "logprobs": "logprobs",
 }
+_CHOICES = {"auto": "", "none": "NONE", "required": "REQUIRED"}
 _DETAILS = (None, "auto", "low", "high")
 # Errors have no codes, only words.
 _TOO_LONG = re.compile(r"(?i)too many tokens|exceeds? (?:the )?(?:max|context)")
@@ -73,6 +78,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
         "continuation",
         "cache",
         "service_tier",
+        "parallel_tool_calls",
     )
     params = request.params
     body: dict[str, Any] = {"model": model.id, "messages": _messages(request.conversation, model)}
@@ -80,6 +86,7 @@ def encode(request: Request, model: Model) -> HttpRequest:
     body.update(_thinking(params, model))
     if request.output is not None:
         body["response_format"] = _format(request.output, model)
+    body.update(_tools(request, model))
     if request.stream:
         body["stream"] = True
     return post(
@@ -141,6 +148,40 @@ def _format(output: OutputFormat, model: Model) -> dict[str, Any]:
     return {"type": "json_object", "json_schema": dict(output.schema)}
 
 
+def _tools(request: Request, model: Model) -> dict[str, Any]:
+    """What is offered, and the choice; the strictness is one word for all tools."""
+    if not request.tools:
+        return {}
+    require_tools(model)
+    fields: dict[str, Any] = {"tools": [_tool(tool, model) for tool in request.tools]}
+    wishes = {tool.strict for tool in request.tools if isinstance(tool, Tool)}
+    if {True, False} <= wishes:
+        raise ConfigError(f"{model.name} holds all tools to their schemas or none: strict is mixed")
+    if True in wishes:
+        fields["strict_tools"] = True
+    choice = request.tool_choice
+    if choice not in (None, "auto", "none"):
+        require_choice(model)
+    if choice not in (None, *_CHOICES):
+        raise ConfigError(
+            f"{model.name} has no form for the choice of tool {choice!r}: use "
+            'tool_choice="required" and offer that tool alone'
+        )
+    if _CHOICES.get(choice or ""):
+        fields["tool_choice"] = _CHOICES[choice or ""]
+    return fields
+
+
+def _tool(tool: ToolLike, model: Model) -> dict[str, Any]:
+    if isinstance(tool, Tool):
+        about = {"description": tool.description} if tool.description else {}
+        function = {"name": tool.name, **about, "parameters": dict(tool.parameters)}
+        return {"type": "function", "function": function}
+    if isinstance(tool, Mapping) and tool.get("type") == "function":
+        return dict(tool)
+    raise ConfigError(f"{model.name} takes functions only as tools, not {kind_of(tool)}")
+
+
 def _messages(conversation: Conversation, model: Model) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for message in conversation.messages:
@@ -191,7 +232,13 @@ def _tool_call(part: ToolCall) -> dict[str, Any]:
 
 
 def _tool_message(part: ToolResult) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.content}
+    """A result as a document, whose fields the model reads: a JSON object as it is."""
+    if part.images:
+        raise PromptError("Cohere takes no pictures in a tool's result: describe them in its text")
+    held = None if part.is_error else object_in(part.content)
+    data = held or {"error" if part.is_error else "output": part.content}
+    document = {"type": "document", "document": {"data": data}}
+    return {"role": "tool", "tool_call_id": part.tool_call_id, "content": [document]}
 
 
 def _image(part: Image, model: Model) -> dict[str, Any]:

@@ -5,12 +5,11 @@ Written from the types of the google-genai SDK 3.4 (`types`, `models`). For Vert
 models have the `api_version` "", so that the path goes on with "/models/...".
 
 What a prompt begins with is cached by Google itself, so a `PromptCache` asks for nothing here, and
-nothing of it is sent.
+nothing of it is sent. There is no form for one tool at a time (`parallel_tool_calls=False`).
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 from urllib.parse import quote
 
@@ -18,17 +17,27 @@ from ..values.errors import ConfigError, PromptError
 from ..values.media import Audio, File, Image
 from ..values.model import Model
 from ..values.params import SamplingParams
-from ..values.prompt import Conversation, Message, Text, Thinking, ToolCall, ToolResult
+from ..values.prompt import (
+    Conversation,
+    Message,
+    Part,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    VendorBlock,
+)
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.wire import HttpRequest, HttpResponse, LimitHint
 from .base import Fold
-from .body import JSON_HEADERS, dump, join_url, load, misplaced, post
+from .body import JSON_HEADERS, join_url, misplaced, post
 from .failures import read_answer, request_id
 from .gemini_answers import StreamFold, read, read_fault
 from .gemini_media import check_size, wire_media
+from .gemini_schemas import fitted
+from .gemini_tools import function_call, function_response, wire_tools
 from .options import refuse
-from .schemas import closed, gemini_problem
 
 __all__ = [
     "UNSUPPORTED",
@@ -61,11 +70,19 @@ _MOST_PLAIN_OUTPUT = 32_768
 
 def encode(request: Request, model: Model) -> HttpRequest:
     """The call for `request`; see `base.Adapter.encode`."""
-    refuse(request, model, "background", "completion_window", "previous_response_id")
+    refuse(
+        request,
+        model,
+        "background",
+        "completion_window",
+        "previous_response_id",
+        "parallel_tool_calls",
+    )
     body: dict[str, Any] = {"contents": _contents(request.conversation, model)}
     system = request.conversation.system_text
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
+    body.update(wire_tools(request, model))
     config = _config(request.params, model)
     if request.output is not None:
         config.update(_output(request.output, model))
@@ -129,17 +146,10 @@ def _output(output: OutputFormat, model: Model) -> dict[str, Any]:
             f"{model.name} takes no schema for its answers (the `supports` of its entry lacks "
             "json_schema)"
         )
-    schema, problem = _fitted(dump(dict(output.schema)), output.strict)
+    schema, problem = fitted(output.schema, strict=output.strict)
     if problem:
         raise ConfigError(f"{model.name} does not take this schema: {problem}")
     return {**wanted, "responseJsonSchema": schema}
-
-
-@functools.lru_cache(maxsize=64)  # the same for all prompts of a run
-def _fitted(schema: bytes, strict: bool) -> tuple[dict[str, Any], str | None]:
-    """A schema as the vendor takes it, and why it does not even so."""
-    fitted = closed(load(schema)) if strict else load(schema)
-    return fitted, gemini_problem(fitted)
 
 
 def _config(params: SamplingParams, model: Model) -> dict[str, Any]:
@@ -208,25 +218,31 @@ def _wire_parts(message: Message, model: Model, tool_names: dict[str, str]) -> l
         elif isinstance(part, (Image, Audio, File)) and message.role == "user":
             parts.append(wire_media(part, model))
         elif isinstance(part, ToolResult) and message.role in ("tool", "user"):
-            parts.append({"functionResponse": _function_response(part, tool_names)})
-        elif isinstance(part, ToolCall) and message.role == "assistant":
-            tool_names[part.id] = part.name
-            call = {"id": part.id, "name": part.name, "args": dict(part.arguments)}
-            parts.append(_signed({"functionCall": call}, part.signature))
-        elif isinstance(part, Thinking) and message.role == "assistant":
-            if part.redacted:
-                _sign_text(parts, part.text)
-            elif part.signature:
-                parts.append(_signed({"text": part.text, "thought": True}, part.signature))
+            name = part.name or tool_names.get(part.tool_call_id, part.tool_call_id)
+            parts.append(function_response(part, name, model))
+        elif message.role == "assistant":
+            _add_echo(parts, part, model, tool_names)
         else:
             raise misplaced(part, message.role)
     return [part for part in parts if part != {"text": ""}]
 
 
-def _signed(part: dict[str, Any], signature: str | None) -> dict[str, Any]:
-    if signature:
-        part["thoughtSignature"] = signature
-    return part
+def _add_echo(
+    parts: list[dict[str, Any]], part: Part, model: Model, tool_names: dict[str, str]
+) -> None:
+    """Add what only the model itself says."""
+    if isinstance(part, ToolCall):
+        tool_names[part.id] = part.name
+        first = not any("functionCall" in wire for wire in parts)
+        parts.append(function_call(part, model, first=first))
+    elif isinstance(part, VendorBlock):
+        parts.append(dict(part.data))
+    elif not isinstance(part, Thinking):
+        raise misplaced(part, "assistant")
+    elif part.redacted:
+        _sign_text(parts, part.text)
+    elif part.signature:
+        parts.append({"text": part.text, "thought": True, "thoughtSignature": part.signature})
 
 
 def _sign_text(parts: list[dict[str, Any]], signature: str) -> None:
@@ -234,11 +250,3 @@ def _sign_text(parts: list[dict[str, Any]], signature: str) -> None:
     if not parts or parts[-1].keys() != {"text"}:
         parts.append({"text": ""})
     parts[-1]["thoughtSignature"] = signature
-
-
-def _function_response(part: ToolResult, tool_names: dict[str, str]) -> dict[str, Any]:
-    return {
-        "id": part.tool_call_id,
-        "name": part.name or tool_names.get(part.tool_call_id, part.tool_call_id),
-        "response": {"error" if part.is_error else "output": part.content},
-    }

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..values.deltas import Delta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
-from ..values.errors import CallError, QuotaExhaustedError, TooLongError
+from ..values.errors import (
+    BadRequestError,
+    CallError,
+    DecodeError,
+    QuotaExhaustedError,
+    TooLongError,
+)
 from ..values.model import Model
-from ..values.prompt import Message, Part, Text, Thinking, ToolCall
+from ..values.prompt import Message, Part, Text, Thinking, ToolCall, VendorBlock
 from ..values.response import Answer, TokenLogprob, Usage
 from ..values.wire import HttpResponse
 from .body import (
@@ -27,6 +33,7 @@ from .body import (
     text_or_none,
 )
 from .failures import Fault, cut_off, failure, refusal, sentence, unreadable, words
+from .gemini_tools import made_up_id
 from .headers import duration
 from .sse import ServerEvent
 
@@ -45,6 +52,16 @@ _FILTERED = frozenset(
         "MODEL_ARMOR",
     }
 )
+_MISHAPS: Mapping[Any, tuple[type[CallError], str]] = {
+    "MALFORMED_FUNCTION_CALL": (DecodeError, "the model wrote a tool call that cannot be read"),
+    "UNEXPECTED_TOOL_CALL": (BadRequestError, "the model asked for a tool that it was not offered"),
+    "TOO_MANY_TOOL_CALLS": (BadRequestError, "the model went on calling tools without an answer"),
+    "MISSING_THOUGHT_SIGNATURE": (BadRequestError, "a call was sent back without its signature"),
+}
+"""What went wrong with tools, by the reason for the end. Only what the model may well do better the
+next time is worth another try."""
+_SERVER_SIDE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+"""Parts of what the vendor's own tools did; they go back as they came."""
 _CONTINUED = "CONTINUATION"
 _LONGEST_ODDS = 1e9
 """Of a logprob; keeps infinity out of everybody's arithmetic."""
@@ -104,7 +121,7 @@ class Gathered:
         return parts
 
     def _parts(self, content: Any) -> list[Part]:
-        """The parts that are text, thoughts or calls.
+        """The parts that are text, thoughts, calls, or of the vendor's own tools.
 
         A plain text's signature becomes a redacted `Thinking` behind it, and calls that came
         without an id get one made of the answer's.
@@ -114,9 +131,7 @@ class Gathered:
         wire_parts = as_object(content, "candidates[0].content").get("parts")
         parts: list[Part] = []
         for wire in as_list(wire_parts, "content.parts") if wire_parts else ():
-            _read_part(
-                as_object(wire, "a part"), f"{self._answer_id or 'call'}-{self._read}", parts
-            )
+            _read_part(as_object(wire, "a part"), made_up_id(self._answer_id, self._read), parts)
             self._read += 1
         return parts
 
@@ -133,11 +148,26 @@ class Gathered:
             self.usage,
             finish,
             self._answer_id,
-            None if declined is None else refusal(response, model, declined, self._explanation),
+            self._error(declined, response, model),
             tuple(self._logprobs) or None,
             continuation=self._token if self.word in (None, _CONTINUED) else None,
             service_tier=text_or_none(response.headers.get("x-gemini-service-tier")) or self._tier,
         )
+
+    def _error(
+        self, declined: str | None, response: HttpResponse, model: Model
+    ) -> CallError | None:
+        """What is wrong with the answer; raised where another try may well bring a better one."""
+        if declined is not None:
+            return refusal(response, model, declined, self._explanation)
+        if self.word not in _MISHAPS:
+            return None
+        kind, meaning = _MISHAPS[self.word]
+        fault = Fault(self._explanation or meaning, words(self.word), kind)
+        error = failure(response, model, fault)
+        if error.retryable:
+            raise error
+        return error
 
 
 def read(body: dict[str, Any], response: HttpResponse, model: Model) -> Answer:
@@ -239,11 +269,13 @@ def _read_details(entries: Any) -> tuple[str | None, bool, float | None]:
     return reason, per_day, wait
 
 
-def _read_part(wire: dict[str, Any], made_up_id: str, parts: list[Part]) -> None:
+def _read_part(wire: dict[str, Any], unnamed: str, parts: list[Part]) -> None:
     signature = text_or_none(wire.get("thoughtSignature"))
     call, text = wire.get("functionCall"), wire.get("text")
     if call is not None:
-        parts.append(_tool_call(call, made_up_id, signature))
+        parts.append(_tool_call(call, unnamed, signature))
+    elif any(wire.get(name) is not None for name in _SERVER_SIDE):
+        parts.append(VendorBlock(wire))
     elif wire.get("thought") is True:
         parts.append(Thinking(as_text(text or "", "a thought's text"), signature))
     else:
@@ -253,10 +285,10 @@ def _read_part(wire: dict[str, Any], made_up_id: str, parts: list[Part]) -> None
             parts.append(Thinking(signature, redacted=True))
 
 
-def _tool_call(call: Any, made_up_id: str, signature: str | None) -> ToolCall:
+def _tool_call(call: Any, unnamed: str, signature: str | None) -> ToolCall:
     call = as_object(call, "a functionCall")
     return ToolCall(
-        text_or_none(call.get("id")) or made_up_id,
+        text_or_none(call.get("id")) or unnamed,
         as_text(call.get("name"), "a functionCall's name"),
         as_object(call.get("args") or {}, "a functionCall's args"),
         signature,

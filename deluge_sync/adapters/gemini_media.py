@@ -78,12 +78,18 @@ def wire_media(part: Union[Image, Audio, File], model: Model) -> dict[str, Any]:
 
 def check_size(parts: list[dict[str, Any]]) -> None:
     """A `PromptError` if all that is sent within the request is too much for one."""
-    size = sum(len(part["inlineData"]["data"]) for part in parts if "inlineData" in part)
+    inner = [part for whole in parts for part in _inside(whole)]
+    size = sum(len(part["inlineData"]["data"]) for part in inner if "inlineData" in part)
     if size > MOST_INLINE:
         raise PromptError(
             f"Gemini takes {MOST_INLINE // 1_000_000} MB of files within a request, base64 "
             f"counted, not {size:,} bytes; upload them and send their file_id"
         )
+
+
+def _inside(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """`part`, and the pictures of a tool's result in it."""
+    return [part, *part.get("functionResponse", {}).get("parts", ())]
 
 
 def _type_of(part: Union[Image, Audio, File]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import ConfigError
@@ -15,6 +16,7 @@ _ADVICE = {
     "continuation": "leave it out",
     "cache": "leave it out; this vendor caches by itself, or not at all",
     "service_tier": "leave it out",
+    "parallel_tool_calls": "leave it out; this vendor has no form for one tool at a time",
     "json_mode": "use output_schema= with a schema, or ask for JSON in the prompt",
 }
 
@@ -49,6 +51,12 @@ def forced_and_thinking(model: Model) -> ConfigError:
     )
 
 
+def kind_of(tool: Any) -> str:
+    """What to call a tool in an error: never by what is in it, as that may be secret."""
+    kind = tool.get("type") if isinstance(tool, Mapping) else type(tool).__name__
+    return str(kind or "a dict")[:80]
+
+
 def _asked(request: Request, name: str) -> Any:
     if name == "cache":
         return request.prompt_cache
@@ -56,4 +64,6 @@ def _asked(request: Request, name: str) -> Any:
         return request.params.service_tier
     if name == "json_mode":
         return request.output is not None and request.output.schema is None
+    if name == "parallel_tool_calls":
+        return request.parallel_tool_calls is False  # to ask for several is what all do unasked
     return getattr(request, name)

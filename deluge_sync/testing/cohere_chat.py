@@ -63,6 +63,12 @@ _MESSAGE: Fields = {
     "tool_call_id": STRING,
     "citations": ARRAY,
 }
+_TOOL: Fields = {"type": one_of("function"), "function": OBJECT}
+_FUNCTION: Fields = {"name": STRING, "description": STRING, "parameters": OBJECT}
+_CALL: Fields = {"id": STRING, "type": one_of("function"), "function": OBJECT}
+_CALLED: Fields = {"name": STRING, "arguments": STRING}
+_RESULT: Fields = {"type": one_of("text", "document"), "text": STRING, "document": OBJECT}
+_DOCUMENT: Fields = {"data": OBJECT, "id": STRING}
 _FINISH = {
     "stop": "COMPLETE",
     "length": "MAX_TOKENS",
@@ -114,7 +120,9 @@ class CohereChat:
     ) -> Question:
         """See `Wire`."""
         check_fields(body, _FIELDS, _VOICE, required=("model", "messages"), strict=strict)
+        _check_tools(body, strict)
         turns = tuple(_turn(turn, at, strict) for at, turn in enumerate(body["messages"]))
+        _check_pairs(body["messages"])
         system = "\n\n".join(text for role, text in turns if role == "system")
         return Question(
             self.name,
@@ -134,6 +142,8 @@ class CohereChat:
         message: Body = {"role": "assistant"}
         if finished.tool_calls:
             message["tool_calls"] = _tool_calls(finished, serial)
+            if finished.text:
+                message["tool_plan"] = finished.text
         content = _content(finished)
         if content:
             message["content"] = content
@@ -153,6 +163,8 @@ class CohereChat:
         ]
         for index, block in enumerate(_content(finished)):
             bodies += _block_events(index, block)
+        if finished.tool_calls and finished.text:
+            bodies.append({"type": "tool-plan-delta", "delta": _message(tool_plan=finished.text)})
         for index, call in enumerate(_tool_calls(finished, serial)):
             bodies += _call_events(index, call)
         end = {"finish_reason": _finish(finished), "usage": _usage(finished)}
@@ -208,9 +220,63 @@ class CohereChat:
         return tuple(lines)
 
 
+def _check_tools(body: Mapping[str, Any], strict: bool) -> None:
+    for at, tool in enumerate(body.get("tools") or ()):
+        path: Path = ("tools", at)
+        check_fields(tool, _TOOL, _VOICE, path=path, required=("type", "function"), strict=strict)
+        path, needed = (*path, "function"), ("name", "parameters")
+        check_fields(tool["function"], _FUNCTION, _VOICE, path=path, required=needed, strict=strict)
+        if tool["function"]["parameters"].get("type") != "object":
+            raise _VOICE.wrong((*path, "parameters"), "the JSON Schema of an object")
+    for name in ("tool_choice", "strict_tools"):
+        if body.get(name) and not body.get("tools"):
+            raise VendorError(400, f"invalid request: {name} may only be set with tools")
+
+
+def _check_calls(turn: Mapping[str, Any], path: Path, strict: bool) -> None:
+    """What an earlier turn asked for, and what a tool said."""
+    for at, call in enumerate(turn.get("tool_calls") or ()):
+        where = (*path, "tool_calls", at)
+        check_fields(call, _CALL, _VOICE, path=where, required=("id", "function"), strict=strict)
+        where, needed = (*where, "function"), ("name", "arguments")
+        check_fields(call["function"], _CALLED, _VOICE, path=where, required=needed, strict=strict)
+    if turn["role"] != "tool":
+        return
+    for name in ("tool_call_id", "content"):
+        if not turn.get(name):
+            raise _VOICE.missing((*path, name))
+    for at, block in enumerate(turn["content"] if isinstance(turn["content"], list) else ()):
+        where = (*path, "content", at)
+        check_fields(block, _RESULT, _VOICE, path=where, required=("type",), strict=strict)
+        if block["type"] == "document":
+            document, where = block.get("document"), (*where, "document")
+            check_fields(document, _DOCUMENT, _VOICE, path=where, required=("data",), strict=strict)
+
+
+def _check_pairs(messages: list[Any]) -> None:
+    """Each call is answered by a message of its own, before anything else is said."""
+    waiting: list[str] = []
+    for at, turn in enumerate(messages):
+        if turn["role"] == "tool":
+            if turn["tool_call_id"] not in waiting:
+                raise VendorError(
+                    400,
+                    f"invalid request: messages[{at}].tool_call_id is not that of a tool call of "
+                    "the assistant message before it",
+                )
+            waiting.remove(turn["tool_call_id"])
+            continue
+        if waiting:
+            raise VendorError(
+                400, f"invalid request: messages[{at}]: no tool message answers {waiting[0]}"
+            )
+        waiting = [call["id"] for call in turn.get("tool_calls") or ()]
+
+
 def _turn(turn: Any, at: int, strict: bool) -> tuple[str, str]:
     path: Path = ("messages", at)
     check_fields(turn, _MESSAGE, _VOICE, path=path, required=("role",), strict=strict)
+    _check_calls(turn, path, strict)
     content = turn.get("content") or ""
     if isinstance(content, str):
         return turn["role"], content
@@ -226,7 +292,7 @@ def _content(finished: Finished) -> list[Body]:
     blocks: list[Body] = []
     if finished.thinking is not None:
         blocks.append({"type": "thinking", "thinking": finished.thinking})
-    if finished.text:
+    if finished.text and not finished.tool_calls:  # beside calls it is a plan
         blocks.append({"type": "text", "text": finished.text})
     return blocks
 

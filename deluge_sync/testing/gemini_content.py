@@ -24,6 +24,7 @@ from .gemini_fields import (
     read_contents,
     wanted_schema,
 )
+from .gemini_tools import check_pairs, check_signatures, check_tools
 from .http import Headers
 from .limiter import LimitState, Refusal
 from .wire import Body, Route
@@ -89,7 +90,11 @@ class GeminiContent:
         config = body.get("generationConfig") or {}
         check_config(config, strict)
         check_token(body)
+        check_tools(body, VOICE, strict)
         system, turns, text = read_contents(body, strict)
+        check_pairs(body["contents"])
+        if strict:
+            check_signatures(body["contents"], route.model or "")
         return Question(
             self.name,
             route.model or "",

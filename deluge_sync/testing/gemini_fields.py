@@ -26,6 +26,7 @@ from .checks import (
     number_between,
     one_of,
 )
+from .gemini_tools import camels
 
 
 def _is_media_type(value: Any) -> bool:
@@ -136,7 +137,7 @@ _PART_FIELDS: Fields = {
     "speechMetadata": OBJECT,
     "spreadsheetMetadata": OBJECT,
 }
-
+_RESPONSE_PART_FIELDS: Fields = {"inlineData": OBJECT, "fileData": OBJECT}
 
 # What is inside of a part: its fields, and those it must have.
 _INSIDE: Mapping[str, tuple[Fields, tuple[str, ...]]] = {
@@ -224,8 +225,6 @@ def read_contents(
     for at, content in enumerate(contents):
         text = _read_content(content, ("contents", at), strict)
         turns.append((content.get("role") or "user", text))
-    if strict:
-        _check_signatures(contents)
     return system, tuple(turns), (system or "") + "".join(text for _, text in turns)
 
 
@@ -247,40 +246,13 @@ def _read_content(content: Any, path: Path, strict: bool) -> str:
 
 
 def _check_inside(value: Any, name: str, path: Path, strict: bool) -> None:
-    """As all that speaks protobuf, Google takes `mime_type` for `mimeType`; its SDK sends that."""
     fields, required = _INSIDE[name]
-    if isinstance(value, dict):
-        value = {_camel(key): inner for key, inner in value.items()}
+    value = camels(value)
     if value is not None:
         check_fields(value, fields, VOICE, path=path, required=required, strict=strict)
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-def _check_signatures(contents: list[Any]) -> None:
-    """Raise Google's 400 where a call of the turn at hand has lost its signature.
-
-    As Gemini 3 has it: of the calls of one message only the first is signed, and turns before the
-    user's latest words are not looked at.
-    """
-    for at in range(_turn_start(contents), len(contents)):
-        calls = [part for part in contents[at]["parts"] if part.get("functionCall")]
-        if calls and not calls[0].get("thoughtSignature"):
-            name = calls[0]["functionCall"]["name"]
-            raise VendorError(
-                400,
-                "Function call is missing a thought_signature in functionCall parts: function call "
-                f"`{name}`, position {at + 1}.",
-            )
-
-
-def _turn_start(contents: list[Any]) -> int:
-    """Where the user spoke last, beside giving back what tools said."""
-    for at in range(len(contents) - 1, -1, -1):
-        said = any(not part.get("functionResponse") for part in contents[at]["parts"])
-        if said and (contents[at].get("role") or "user") == "user":
-            return at
-    return 0
+        for at, part in enumerate((value.get("parts") or ()) if name == "functionResponse" else ()):
+            where = (*path, "parts", at)
+            part = camels(part)
+            check_fields(part, _RESPONSE_PART_FIELDS, VOICE, path=where, strict=strict)
+            for kind in _INSIDE.keys() & part.keys():
+                _check_inside(part[kind], kind, (*where, kind), strict)

@@ -133,7 +133,7 @@ def _part_from_plain(value: Any) -> Part:
     if make is None:
         raise MalformedError("not a part of a message")
     if make in (Image, Audio, File) and isinstance(fields.get("data"), str):
-        fields["data"] = base64.b64decode(fields["data"])
+        fields["data"] = _bytes(fields["data"])
     if make is VendorBlock:
         return _block_from_plain(fields)
     for name in ("images", "acknowledged"):
@@ -144,6 +144,13 @@ def _part_from_plain(value: Any) -> Part:
         if not isinstance(field, wanted):
             raise MalformedError(f"not a part of a message: {name} is not a {wanted.__name__}")
     return make(**fields)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise MalformedError(f"not a part of a message: {error}") from None
 
 
 def _block_from_plain(fields: dict[str, Any]) -> VendorBlock:

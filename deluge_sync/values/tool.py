@@ -7,19 +7,19 @@ dict is a tool of the vendor's own, and goes to it as it is.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import re
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Callable, Optional, Union
 
 from .errors import ConfigError, OutputError, PromptError
 from .media import Image
 from .prompt import ToolCall, ToolResult
 from .schema_check import sound_schema
-from .type_hints import allows_none, bare
+from .signatures import docstring_of, has_default, is_async, name_of, record_of
+from .type_hints import allows_none
 from .type_schema import schema_of
 from .type_values import MisfitError, typed
 from .validation import problems_of
@@ -35,8 +35,6 @@ _NOTHING: Mapping[str, Any] = {
     "required": [],
     "additionalProperties": False,
 }
-_SECTION = re.compile(r"\s*(?:args|arguments|parameters)\s*:\s*", re.IGNORECASE)
-_PARAMETER = re.compile(r"\s*(?:param\s+)?\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,29 @@ class Tool:
                 f"tool {self.name}: parameters must be the schema of an object "
                 f'({{"type": "object", "properties": ...}}), not of {schema.get("type")!r}'
             )
+        self._check_others()
+        object.__setattr__(self, "parameters", schema)
+
+    def _check_others(self) -> None:
+        if not isinstance(self.description, str):
+            raise ConfigError(f"tool {self.name}: description must be a string")
         if self.run is not None and not callable(self.run):
             raise ConfigError(f"tool {self.name}: run must be a function")
-        object.__setattr__(self, "parameters", schema)
+        if self.strict not in (None, True, False):
+            raise ConfigError(f"tool {self.name}: strict must be True, False or None")
+        timeout = self.timeout
+        if timeout is not None and (type(timeout) not in (int, float) or not timeout > 0):
+            raise ConfigError(f"tool {self.name}: timeout must be seconds above 0, not {timeout!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the record, which has no place where pickle could find it."""
+        return {**vars(self), "record": self.record is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["record"]:
+            texts = docstring_of(state["run"])[1]
+            state = {**state, "record": record_of(state["run"], state["name"], texts)}
+        vars(self).update(state, record=state["record"] or None)
 
     @classmethod
     def from_function(
@@ -100,11 +118,11 @@ class Tool:
         """
         if not callable(function):
             raise ConfigError(f"Tool.from_function takes a function, not {function!r}")
-        given: str = name or getattr(function, "__name__", None) or type(function).__name__
-        if inspect.iscoroutinefunction(function):
+        given = name or name_of(function)
+        if is_async(function):
             raise ConfigError(f"tool {given}: an async function cannot be called here")
-        text, texts = _docstring(function)
-        record = _record_of(function, given, texts)
+        text, texts = docstring_of(function)
+        record = record_of(function, given, texts)
         try:
             schema = _NOTHING if record is None else schema_of(record)
         except ConfigError as error:
@@ -242,6 +260,8 @@ def result_of(value: Any, call: ToolCall) -> ToolResult:
         images = tuple(item for item in items if isinstance(item, Image))
         return ToolResult(call.id, text, call.name, images=images, kind=call.kind)
     text = value if isinstance(value, str) else _json(value, call.name)
+    if not text.isascii():
+        _check_text(text, call.name)
     return ToolResult(call.id, text, call.name, kind=call.kind)
 
 
@@ -252,6 +272,15 @@ def _json(value: Any, name: str) -> str:
         raise PromptError(f"the result of tool {name} cannot be written as JSON: {error}") from None
 
 
+def _check_text(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the result of tool {name} cannot be written as UTF-8: {error}"
+        ) from None
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
@@ -260,6 +289,8 @@ def _plain(value: Any) -> Any:
         return dump(mode="json")
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
@@ -272,92 +303,6 @@ def _misfit(name: str, problems: list[str]) -> OutputError:
     )
 
 
-def _record_of(function: Callable[..., Any], name: str, texts: Mapping[str, str]) -> Optional[type]:
-    """A dataclass of the function's arguments; None where it takes none."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        raise ConfigError(f"tool {name}: this function does not say what it takes") from None
-    hints = _hints(function, name)
-    fields: list[Any] = []
-    for parameter in parameters:
-        where = f"tool {name}: argument {parameter.name!r}"
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise ConfigError(f"{where} cannot be given by name: leave out *, ** and / arguments")
-        if parameter.name not in hints:
-            raise ConfigError(f"{where} has no type: write `{parameter.name}: str` or what it is")
-        hint = hints[parameter.name]
-        text = texts.get(parameter.name)
-        if text and bare(hint)[1] is None:
-            hint = typing.Annotated[hint, text]
-        fields.append((parameter.name, hint, _default(parameter)))
-    if not fields:
-        return None
-    fields.sort(key=lambda item: _has_default(item[2]))
-    return dataclasses.make_dataclass(name.replace("-", "_"), fields)
-
-
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    target = function if hasattr(function, "__annotations__") else type(function).__call__
-    if isinstance(function, type):
-        target = function.__init__  # type: ignore[misc]
-    target = getattr(target, "__func__", target)
-    target = getattr(target, "func", target)  # functools.partial
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise ConfigError(
-            f"tool {name}: a type of its arguments cannot be read ({error})"
-        ) from None
-
-
-def _default(parameter: inspect.Parameter) -> dataclasses.Field[Any]:
-    if parameter.default is parameter.empty:
-        return dataclasses.field()  # type: ignore[no-any-return]
-    default = parameter.default
-    return dataclasses.field(default_factory=lambda: default)  # type: ignore[no-any-return]
-
-
 def _stands_for_nothing(item: dataclasses.Field[Any]) -> bool:
     """Whether null is how the model leaves this argument out (see `type_schema.field`)."""
-    return _has_default(item) and not allows_none(item.type)
-
-
-def _has_default(item: dataclasses.Field[Any]) -> bool:
-    return item.default_factory is not dataclasses.MISSING
-
-
-def _docstring(function: Callable[..., Any]) -> tuple[str, Mapping[str, str]]:
-    """The description, and those of the arguments (Google's style, and Sphinx's `:param x:`)."""
-    lines = (inspect.getdoc(function) or "").splitlines()
-    texts: dict[str, str] = {}
-    kept: list[str] = []
-    latest, within = "", False
-    for line in lines:
-        if _SECTION.fullmatch(line):
-            within = True
-            continue
-        sphinx = re.match(r"\s*:param\s+(?:[\w.\[\], ]+\s+)?(\w+)\s*:\s*(.*)", line)
-        if sphinx:
-            texts[sphinx[1]] = sphinx[2].strip()
-        elif within and (not line.strip() or line[:1].isspace()):
-            latest = _argument(line, latest, texts)
-        elif re.match(r"\s*(?:returns?|raises|yields|examples?)\s*:", line, re.IGNORECASE) or (
-            re.match(r"\s*:(?:returns?|rtype|raises|type)\b", line)
-        ):
-            break
-        elif not within and not texts:
-            kept.append(line)
-    return "\n".join(kept).strip(), texts
-
-
-def _argument(line: str, latest: str, texts: dict[str, str]) -> str:
-    """One line under "Args:": an argument's, or more of the one before it."""
-    found = _PARAMETER.match(line)
-    indent = len(line) - len(line.lstrip())
-    if found and indent <= 4:
-        texts[found[1]] = found[2].strip()
-        return found[1]
-    if latest and line.strip():
-        texts[latest] = f"{texts[latest]} {line.strip()}"
-    return latest
+    return has_default(item) and not allows_none(item.type)
