@@ -7,22 +7,26 @@ package `chromium`.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 from ..computer import Point
 from ..values.errors import ConfigError
 
-if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, CDPSession, Page, Playwright
+logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+
+Page = Any
+"""Playwright's own, which may not be installed."""
 
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 _DRAG_STEPS = 5
@@ -56,14 +60,15 @@ class ChromiumScreen:
         self._size = size
         self._hosts = None if hosts is None else tuple(hosts)
         self._executable = executable
-        self._sandboxed = os.geteuid() != 0 if sandboxed is None else sandboxed
+        self._sandboxed = not _is_root() if sandboxed is None else sandboxed
         self._timeout = timeout
         self._closing = threading.Event()
         self._worker: Optional[ThreadPoolExecutor] = None
-        self._playwright: Optional[Playwright] = None
-        self._context: Optional[BrowserContext] = None
+        self._playwright: Any = None
+        self._context: Any = None
 
     def __enter__(self) -> ChromiumScreen:
+        self._closing.clear()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="chromium-screen")
         try:
             self._do(self._open)
@@ -84,9 +89,13 @@ class ChromiumScreen:
         """End the browser, and whatever waits."""
         self._closing.set()
         worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.submit(self._end)
-            worker.shutdown(wait=True)
+        if worker is None:
+            return
+        try:
+            worker.submit(self._end).result(self._timeout)
+        except Exception as error:  # whatever a browser that is gone makes Playwright raise
+            logger.warning("chromium did not end in order: %s", type(error).__name__)
+        worker.shutdown(wait=False)
 
     @property
     def page(self) -> Page:
@@ -101,7 +110,8 @@ class ChromiumScreen:
 
     def screenshot(self) -> bytes:
         """The page as it is seen, as a PNG."""
-        return self.call(lambda page: page.screenshot(timeout=self._timeout * 1_000))
+        png: bytes = self.call(lambda page: page.screenshot(timeout=self._timeout * 1_000))
+        return png
 
     def click(
         self, x: int, y: int, *, button: str = "left", count: int = 1, keys: Sequence[str] = ()
@@ -113,7 +123,7 @@ class ChromiumScreen:
                 page.go_back() if button == "back" else page.go_forward()
                 return
             with _held(page, keys):
-                page.mouse.click(x, y, button=button, click_count=count)  # type: ignore[arg-type]
+                page.mouse.click(x, y, button=button, click_count=count)
 
         self.call(work)
 
@@ -175,7 +185,7 @@ class ChromiumScreen:
         scale = min(self._size[0] / width, self._size[1] / height, _MOST_ZOOM)
 
         def work(page: Page) -> bytes:
-            session: CDPSession = page.context.new_cdp_session(page)
+            session = page.context.new_cdp_session(page)
             try:
                 seen = session.send("Page.getLayoutMetrics")["cssVisualViewport"]
                 clip = {
@@ -188,7 +198,8 @@ class ChromiumScreen:
                 shot = session.send("Page.captureScreenshot", {"format": "png", "clip": clip})
             finally:
                 session.detach()
-            return base64.b64decode(shot["data"])
+            png: bytes = base64.b64decode(shot["data"])
+            return png
 
         return self.call(work)
 
@@ -223,14 +234,18 @@ class ChromiumScreen:
                 playwright.stop()
 
 
-def _playwright() -> Playwright:
+def _playwright() -> Any:
     try:
-        from playwright.sync_api import sync_playwright
+        library = import_module("playwright.sync_api")
     except ImportError as error:
         raise ConfigError(
             "ChromiumScreen needs Playwright: pip install 'deluge-sync[computer]'"
         ) from error
-    return sync_playwright().start()
+    return library.sync_playwright().start()
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _found() -> str:
