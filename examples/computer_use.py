@@ -167,7 +167,8 @@ def client_for(options: argparse.Namespace, stack: ExitStack) -> Client:
     if options.real:
         return Client(options.model or model)
     sandbox = stack.enter_context(Sandbox(answer=Script(steps)))
-    return Client(model, base_url=sandbox.base_url, api_key="any")
+    url = sandbox.base_url if options.vendor == "openai" else sandbox.anthropic_url
+    return Client(model, base_url=url, api_key="any")
 
 
 def told(conversation: Conversation) -> Iterator[str]:
@@ -196,7 +197,7 @@ def main() -> int:
     with ExitStack() as stack:
         url = stack.enter_context(served())
         screen = stack.enter_context(ChromiumScreen(url, size=SIZE, hosts=["127.0.0.1"]))
-        computer = Computer(screen, settle=0.2)
+        computer = Computer(screen)
         client = client_for(options, stack)
         conversation, response = client.run_agent_loop(
             Conversation().user(TASK), tools=[computer.tool], computer=computer, max_rounds=20

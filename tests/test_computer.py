@@ -12,7 +12,8 @@ import pytest
 from deluge_sync import ConfigError, ToolCall, ToolResult
 from deluge_sync.adapters.computer import anthropic_computer, no_computer, responses_computer
 from deluge_sync.catalog.catalog import load_catalog
-from deluge_sync.computer import _ACTIONS, Computer, key_names
+from deluge_sync.computer import _ACTIONS, Computer
+from deluge_sync.computer_fields import key_names
 from deluge_sync.values.tool import ComputerTool, described, tools_of
 
 SIZE = (200, 100)
@@ -333,18 +334,17 @@ def test_a_batch_stops_at_its_first_failure_and_says_which() -> None:
     assert result.content == "action 2 of 3, fly: there is no such action here"
 
 
-def test_a_turn_stops_at_its_first_failure_and_answers_the_rest() -> None:
-    screen = Recorder("type")
-    calls = [
-        anthropic("mouse_move", coordinate=[1, 1]),
-        anthropic("type", text="x"),
-        anthropic("left_click"),
-        anthropic("key", text="Return"),
-    ]
-    results = Computer(screen, settle=0.0).run(calls)
-    assert screen.done == [("move", 1, 1, ())]
-    assert [result.is_error for result in results] == [False, True, True, True]
-    assert "before it failed" in results[3].content
+def test_a_call_that_is_refused_is_not_done_and_shows_what_its_vendor_wants() -> None:
+    screen = Recorder()
+    computer = Computer(screen, settle=0.0)
+    of_anthropic = computer.refuse(anthropic("type", text="x"), "not allowed")
+    of_openai = computer.refuse(openai({"type": "type", "text": "x"}), "not allowed")
+    assert screen.done == []
+    assert of_anthropic == ToolResult(
+        "toolu_1", "not allowed", "type", is_error=True, kind="computer"
+    )
+    assert (of_openai.is_error, of_openai.content) == (True, "not allowed")
+    assert of_openai.images
 
 
 def test_waits_of_one_call_are_capped_together() -> None:

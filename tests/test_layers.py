@@ -19,6 +19,7 @@ FLOORS = {
     "engine": 2,
     "stores": 2,
     "cache": 3,
+    "computer_fields": 0,
     "computer": 3,
     "fetching": 3,
     "pieces": 3,

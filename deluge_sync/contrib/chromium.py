@@ -18,7 +18,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar
 
-from ..computer import Point
+from ..computer_fields import Point
 from ..values.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,10 @@ class ChromiumScreen:
 
     def _open(self) -> None:
         self._playwright = _playwright()
-        options = [] if self._hosts is None else [_only(self._hosts)]
+        # Else a picture taken soon after a turn of the wheel shows the way there.
+        options = ["--disable-smooth-scrolling"]
+        if self._hosts is not None:
+            options.append(_only(self._hosts))
         browser = self._playwright.chromium.launch(
             executable_path=self._executable or _found(),
             chromium_sandbox=self._sandboxed,
