@@ -97,16 +97,9 @@ class ChromiumScreen:
             logger.warning("chromium did not end in order: %s", type(error).__name__)
         worker.shutdown(wait=False)
 
-    @property
-    def page(self) -> Page:
-        """The page that is seen. To be used by `call` only."""
-        if self._context is None:
-            raise RuntimeError("this screen is not open")
-        return self._context.pages[-1]
-
     def call(self, work: Callable[[Page], _Result]) -> _Result:
-        """What `work` gives for the page, in the thread that owns it."""
-        return self._do(lambda: work(self.page))
+        """What `work` gives for the page that is seen, in the thread that owns it."""
+        return self._do(lambda: work(self._page()))
 
     def screenshot(self) -> bytes:
         """The page as it is seen, as a PNG."""
@@ -209,6 +202,13 @@ class ChromiumScreen:
             raise RuntimeError("this screen is not open")
         return worker.submit(work).result(self._timeout)
 
+    def _page(self) -> Page:
+        # Playwright learns of pages that came and went while it is asked something.
+        self._context.cookies()
+        if not self._context.pages:
+            raise RuntimeError("the page was closed")
+        return self._context.pages[-1]
+
     def _open(self) -> None:
         self._playwright = _playwright()
         # Else a picture taken soon after a turn of the wheel shows the way there.
@@ -274,6 +274,9 @@ def _held(page: Any, keys: Sequence[str]) -> Iterator[None]:
     down: list[str] = []
     try:
         for key in map(_key, keys):
+            if not key.isascii():
+                page.keyboard.insert_text(key)  # there is no such key, only what it writes
+                continue
             page.keyboard.down(key)
             down.append(key)
         yield
