@@ -25,10 +25,12 @@ TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
 # On Python 3.9 botocore wants a urllib3 older than ours; there a bearer token does without it.
 BEDROCK = ["botocore>=1.34,<2; python_version >= '3.10'"]
 VERTEX = ["google-auth>=2.30,<3"]
+COMPUTER = ["playwright>=1.40,<2"]  # with a Chromium of the machine's; it downloads none
 TEST = [
     *FAST,
     *BEDROCK,
     *VERTEX,
+    *COMPUTER,
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
@@ -65,6 +67,7 @@ setup(
         "bedrock": BEDROCK,
         "vertex": VERTEX,
         "tokens": TOKENS,
+        "computer": COMPUTER,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],
         "lint": LINT,

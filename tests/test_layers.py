@@ -21,6 +21,8 @@ FLOORS = {
     "futures": 3,
     "tool_runs": 3,
     "cache": 3,
+    "computer_fields": 0,
+    "computer": 3,
     "fetching": 3,
     "pieces": 3,
     "tokens": 3,

@@ -1,7 +1,7 @@
 """Tools that a model may ask for.
 
-`Tool` is a function of the developer's; `MCPServer` one that the provider calls by itself; a plain
-dict is a tool of the vendor's own, and goes to it as it is.
+`Tool` is a function of the developer's; `MCPServer` has some that the provider calls by itself;
+`ComputerTool` is a screen; a plain dict is a tool of the vendor's own, and goes to it as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, ClassVar, Optional, Union
 
 from .errors import ConfigError, OutputError, PromptError
 from .media import Image
@@ -186,7 +186,19 @@ class MCPServer:
             raise ConfigError(f"MCP server {self.name}: url must begin with https://")
 
 
-ToolLike = Union[Tool, MCPServer, Mapping[str, Any]]
+@dataclass(frozen=True)
+class ComputerTool:
+    """A screen that the model may look at and act on (Anthropic, OpenAI's Responses).
+
+    Each vendor is told in its own form. `zoom` says that the model may ask for an enlarged part of
+    the screen, where the vendor knows of that. `deluge_sync.computer.Computer` does what it asks.
+    """
+
+    name: ClassVar[str] = "computer"
+    zoom: bool = False
+
+
+ToolLike = Union[Tool, MCPServer, ComputerTool, Mapping[str, Any]]
 
 
 def tools_of(given: Any) -> tuple[ToolLike, ...]:
@@ -196,12 +208,14 @@ def tools_of(given: Any) -> tuple[ToolLike, ...]:
     """
     if given is None:
         return ()
-    if isinstance(given, (str, Mapping, Tool, MCPServer)) or not isinstance(given, Iterable):
+    if isinstance(given, (str, Mapping, Tool, MCPServer, ComputerTool)) or not isinstance(
+        given, Iterable
+    ):
         raise ConfigError("tools must be a list of tools")
     tools = tuple(_tool(item) for item in given)
     seen: set[str] = set()
     for tool in tools:
-        name = tool.name if isinstance(tool, (Tool, MCPServer)) else None
+        name = None if isinstance(tool, Mapping) else tool.name
         if name is not None and name in seen:
             raise ConfigError(f"two tools have the name {name!r}: give one of them another")
         seen.add(name or "")
@@ -209,7 +223,7 @@ def tools_of(given: Any) -> tuple[ToolLike, ...]:
 
 
 def _tool(item: Any) -> ToolLike:
-    if isinstance(item, (Tool, MCPServer, Mapping)):
+    if isinstance(item, (Tool, MCPServer, ComputerTool, Mapping)):
         return item
     if callable(item):
         return Tool.from_function(item)
@@ -241,6 +255,8 @@ def described(tool: ToolLike) -> Mapping[str, Any]:
         return {name: getattr(tool, name) for name in fields}
     if isinstance(tool, MCPServer):
         return {"name": tool.name, "url": tool.url, "allowed_tools": tool.allowed_tools}
+    if isinstance(tool, ComputerTool):
+        return {"name": tool.name, "zoom": tool.zoom}
     return tool
 
 
