@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Optional
 from ..values.errors import ConfigError
 from ..values.model import Model
 from ..values.request import Request
-from ..values.tool import MCPServer, Tool, ToolLike
+from ..values.tool import ComputerTool, MCPServer, Tool, ToolLike
 from .body import dump, load
+from .computer import anthropic_computer
 from .options import require_choice, require_tools
 from .schemas import (
     anthropic_problem,
@@ -55,7 +56,7 @@ def tool_fields(request: Request, model: Model) -> dict[str, Any]:
     if request.tools:
         require_tools(model)
         strict = _strict(request, model)
-        fields["tools"] = [_tool(tool, strict) for tool in request.tools]
+        fields["tools"] = [_tool(tool, model, strict) for tool in request.tools]
     choice = _choice(request, model)
     if choice is not None:
         fields["tool_choice"] = choice
@@ -79,9 +80,11 @@ def beta_header(request: Request, model: Model) -> Mapping[str, str]:
     return {"anthropic-beta": ",".join(betas)}
 
 
-def _tool(tool: ToolLike, strict: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _tool(tool: ToolLike, model: Model, strict: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     if isinstance(tool, MCPServer):
         return _toolset(tool)
+    if isinstance(tool, ComputerTool):
+        return anthropic_computer(tool, model)
     if not isinstance(tool, Tool):
         return dict(tool)
     wire: dict[str, Any] = {"name": tool.name}

@@ -11,7 +11,8 @@ from typing import Any
 from ..values.errors import ConfigError
 from ..values.model import Model
 from ..values.request import Request
-from ..values.tool import MCPServer, Tool, ToolLike
+from ..values.tool import ComputerTool, MCPServer, Tool, ToolLike
+from .computer import no_computer
 from .options import require_choice, require_tools
 
 _MEMBERS = ("toolSpec", "systemTool", "cachePoint")
@@ -31,14 +32,16 @@ def tool_config(request: Request, model: Model) -> dict[str, Any] | None:
             "Bedrock's Converse has no parallel_tool_calls=False: leave it out, or ask in the "
             "prompt for one tool at a time"
         )
-    config: dict[str, Any] = {"tools": [_tool(tool) for tool in request.tools]}
+    config: dict[str, Any] = {"tools": [_tool(tool, model) for tool in request.tools]}
     choice = request.tool_choice
     if choice is not None:
         config["toolChoice"] = _choice(choice, model)
     return config
 
 
-def _tool(tool: ToolLike) -> dict[str, Any]:
+def _tool(tool: ToolLike, model: Model) -> dict[str, Any]:
+    if isinstance(tool, ComputerTool):
+        raise no_computer(model, "Bedrock's Converse")
     if isinstance(tool, MCPServer):
         raise ConfigError(f"Bedrock's Converse calls no MCP servers: MCP server {tool.name}")
     if isinstance(tool, Tool):

@@ -14,8 +14,9 @@ from ..values.errors import ConfigError
 from ..values.model import Model
 from ..values.prompt import ToolResult
 from ..values.request import Request
-from ..values.tool import CHOICES, MCPServer, Tool, ToolLike
+from ..values.tool import CHOICES, ComputerTool, MCPServer, Tool, ToolLike
 from .body import dump
+from .computer import no_computer, responses_computer
 from .openai_common import fits_strict, strict_form
 
 Item = dict[str, Any]
@@ -102,6 +103,8 @@ def _nested(tool: ToolLike, model: Model) -> Mapping[str, Any]:
             f"Chat Completions calls no MCP servers ({tool.name}): use a model with the Responses "
             "API and use_responses_api=True, or Tool.from_mcp, which calls it from here"
         )
+    if isinstance(tool, ComputerTool):
+        raise no_computer(model, "Chat Completions")
     if isinstance(tool, Tool):
         function = _function(tool, model)
         if not function["strict"]:
@@ -118,6 +121,8 @@ def _nested(tool: ToolLike, model: Model) -> Mapping[str, Any]:
 def _flat(tool: ToolLike, model: Model) -> Mapping[str, Any]:
     if isinstance(tool, MCPServer):
         return _server(tool)
+    if isinstance(tool, ComputerTool):
+        return responses_computer(tool, model)
     if isinstance(tool, Tool):
         # Left out, `strict` would have OpenAI change the schema where it can.
         return {"type": "function", **_function(tool, model)}
