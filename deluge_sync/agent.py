@@ -302,13 +302,30 @@ class AgentLoop:
         try:
             runs = self._runs()
             given = runs.together([prepare(calls[at]) for at in functions])
-            given += runs.in_turn([calls[at] for at in actions], prepare)
+            done = runs.in_turn([calls[at] for at in actions], prepare)
+            given += self._pictured(runs, [calls[at] for at in actions], done)
         except DelugeError as error:
             error.response = response.replace(error=error)
             raise
         most = self._loops.rules.max_tool_output
         by_place = sorted(zip(functions + actions, given), key=lambda pair: pair[0])
         return tuple(capped(result, most) for _, result in by_place)
+
+    def _pictured(
+        self, runs: ToolRuns, calls: list[ToolCall], results: list[ToolResult]
+    ) -> list[ToolResult]:
+        """The results of a computer's calls, those that came to nothing with the screen as it is
+        where the vendor wants to see it (see `Computer.refuse`).
+        """
+        rules = self._loops.rules
+        refuse = getattr(rules.computer, "refuse", None)
+        if refuse is None:
+            return results
+        bare = [at for at, result in enumerate(results) if result.is_error and not result.images]
+        works = [partial(refuse, calls[at], results[at].content) for at in bare]
+        tasks = [Task(calls[at], work, rules.tool_timeout) for at, work in zip(bare, works)]
+        again = dict(zip(bare, runs.together(tasks)))
+        return [again.get(at, result) for at, result in enumerate(results)]
 
     def _runs(self) -> ToolRuns:
         return ToolRuns(
