@@ -25,10 +25,13 @@ TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
 # On Python 3.9 botocore wants a urllib3 older than ours; there a bearer token does without it.
 BEDROCK = ["botocore>=1.34,<2; python_version >= '3.10'"]
 VERTEX = ["google-auth>=2.30,<3"]
+# The mcp package needs Python 3.10 itself.
+MCP = ["mcp>=2.3,<3; python_version >= '3.10'"]
 TEST = [
     *FAST,
     *BEDROCK,
     *VERTEX,
+    *MCP,
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
@@ -65,6 +68,7 @@ setup(
         "bedrock": BEDROCK,
         "vertex": VERTEX,
         "tokens": TOKENS,
+        "mcp": MCP,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],
         "lint": LINT,

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TransientError,
         UnknownModelError,
     )
+    from .values.mcp_tools import MCPTools
     from .values.media import Audio, File, Image
     from .values.params import SamplingParams
     from .values.prompt import (
@@ -85,6 +86,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "MCPServer",
+    "MCPTools",
     "MemoryStore",
     "Message",
     "MissingKeyError",
@@ -109,6 +111,8 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolChangedError",
+    "ToolError",
     "ToolResult",
     "TransientError",
     "UnknownModelError",
@@ -123,6 +127,7 @@ _HOME = {
     "DiskStore": ".stores.disk",
     "Estimate": ".estimate",
     "Journal": ".journal",
+    "MCPTools": ".values.mcp_tools",
     "MemoryStore": ".stores.memory",
     "Report": ".stats",
     "SamplingParams": ".values.params",
