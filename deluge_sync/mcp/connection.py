@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -55,6 +56,7 @@ class Connection:
         self.alive = False
         self.reason = "the connection was lost"
         self._server = server
+        self._answers = _Answers()
         self._scope = anyio.CancelScope()
         self._over = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -174,7 +176,7 @@ class Connection:
     async def _watched(self) -> AsyncIterator[Any]:
         """The transport; `_over` is set when the server closes its side."""
         give, take = anyio.create_memory_object_stream[Any](0)
-        async with _transport(self._server) as (incoming, outgoing):
+        async with _transport(self._server, self._answers) as (incoming, outgoing):
 
             async def pass_on() -> None:
                 try:
@@ -197,11 +199,21 @@ class Connection:
     def _told(self, error: BaseException) -> str:
         while isinstance(getattr(error, "exceptions", None), tuple):  # groups of them
             error = error.exceptions[0]  # type: ignore[attr-defined]
-        return self._server.hidden(str(error) or type(error).__name__)
+        text = str(error) or type(error).__name__
+        if text == "Server returned an error response":  # the package does not say which
+            text = f"the server answered HTTP {self._answers.refusal}"
+        return self._server.hidden(text)
 
 
-def _transport(server: Server) -> AbstractAsyncContextManager[Any]:
-    return _process(server) if isinstance(server, LocalServer) else _endpoint(server)
+@dataclass
+class _Answers:
+    """The last status of 400 or more that came over HTTP."""
+
+    refusal: int = 0
+
+
+def _transport(server: Server, answers: _Answers) -> AbstractAsyncContextManager[Any]:
+    return _process(server) if isinstance(server, LocalServer) else _endpoint(server, answers)
 
 
 @asynccontextmanager
@@ -230,10 +242,10 @@ def _log_lines(source: int, server: LocalServer) -> None:
 
 
 @asynccontextmanager
-async def _endpoint(server: RemoteServer) -> AsyncIterator[Any]:
+async def _endpoint(server: RemoteServer, answers: _Answers) -> AsyncIterator[Any]:
     async with (
         httpx2.AsyncClient(
-            transport=_Sender(server),
+            transport=_Sender(server, answers),
             # Each call has its own time; a stream of notices may be silent for ever.
             timeout=httpx2.Timeout(SECONDS_TO_CONNECT, read=None),
             trust_env=False,
@@ -246,7 +258,7 @@ async def _endpoint(server: RemoteServer) -> AsyncIterator[Any]:
 class _Sender(httpx2.AsyncHTTPTransport):
     """Adds headers and query last, so that no log of the HTTP library shows them."""
 
-    def __init__(self, server: RemoteServer) -> None:
+    def __init__(self, server: RemoteServer, answers: _Answers) -> None:
         proxy = proxy_for(server.url, None)
         chosen = None
         if proxy is not None:
@@ -256,6 +268,7 @@ class _Sender(httpx2.AsyncHTTPTransport):
             chosen = httpx2.Proxy(f"{proxy.scheme}://{proxy.host}:{proxy.port}", headers=headers)
         super().__init__(verify=Trust().context(), trust_env=False, proxy=chosen)
         self._server = server
+        self._answers = answers
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it, with what is secret."""
@@ -264,7 +277,7 @@ class _Sender(httpx2.AsyncHTTPTransport):
             url = url.copy_with(query=self._server.query.encode("ascii"))
         headers = httpx2.Headers(request.headers)
         headers.update(self._server.headers)
-        return await super().handle_async_request(
+        response = await super().handle_async_request(
             httpx2.Request(
                 request.method,
                 url,
@@ -273,6 +286,9 @@ class _Sender(httpx2.AsyncHTTPTransport):
                 extensions=request.extensions,
             )
         )
+        if response.status_code >= 400:
+            self._answers.refusal = response.status_code
+        return response
 
 
 async def _listed(client: Client) -> dict[str, Definition]:
