@@ -52,6 +52,12 @@ def call(tools: MCPTools, name: str, **arguments: Any) -> Any:
     return next(tool for tool in tools if tool.name == name).run(**arguments)
 
 
+def call_for_ever(tools: MCPTools, name: str, **arguments: Any) -> None:
+    """Until it raises: news of a change may come a little after what caused it."""
+    for _ in range(2_000):
+        call(tools, name, **arguments)
+
+
 def watch(pid: int) -> Any:
     """A poll that says when the process has ended, even where nobody reaps it."""
     poll = select.poll()
@@ -226,7 +232,9 @@ def test_a_crash_is_told_not_repeated_and_the_server_started_again(tmp_path: Pat
     journal = tmp_path / "journal"
     with started() as tools:
         first = call(tools, "every__process")
-        with pytest.raises(ConnectionFailedError, match="every ended while crash ran"):
+        with pytest.raises(
+            ConnectionFailedError, match=r"every ended \(the server ended\) while crash ran"
+        ):
             call(tools, "every__crash", journal=str(journal))
         assert call(tools, "every__process") != first
     assert journal.read_text() == "crash\n"
@@ -256,7 +264,7 @@ def test_a_server_that_ended_between_calls_is_started_again_unnoticed(
 def test_a_server_that_crashes_again_and_again_is_left_alone(tmp_path: Path) -> None:
     with started(max_restarts=1) as tools:
         for _ in range(2):
-            with pytest.raises(ConnectionFailedError, match="ended while"):
+            with pytest.raises(ConnectionFailedError, match=r"ended .* while"):
                 call(tools, "every__crash", journal=str(tmp_path / "journal"))
         with pytest.raises(ConnectionFailedError, match="ended too often"):
             call(tools, "every__add", left=1, right=2)
@@ -276,8 +284,7 @@ def test_a_tool_that_changes_is_refused_until_it_is_accepted(either: MCPTools) -
     assert call(either, "every__add", left=1, right=2) == "3"
     assert call(either, "every__change") == "changed"
     with pytest.raises(ToolChangedError, match="MCP server every: add has another description"):
-        for _ in range(1_000):  # over HTTP the news has a way of its own
-            call(either, "every__add", left=1, right=2)
+        call_for_ever(either, "every__add", left=1, right=2)
     assert call(either, "every__process")
     assert "every__new_tool" not in [tool.name for tool in either]
     assert either.accept_changes() == [
@@ -317,8 +324,7 @@ def test_a_server_of_the_older_protocol_works_with_its_pages_and_notices() -> No
         assert call(tools, "old__shout_it", word="hey") == "hey"
         assert call(tools, "old__echo", word="change") == "change"
         with pytest.raises(ToolChangedError, match="old: echo has another description"):
-            for _ in range(1_000):
-                call(tools, "old__echo", word="hey")
+            call_for_ever(tools, "old__echo", word="hey")
         assert call(tools, "old__shout_it", word="hey") == "hey"
 
 

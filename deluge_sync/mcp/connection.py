@@ -36,6 +36,12 @@ MOST_PAGES = 100
 LONGEST_LINE = 4096
 """Of a server's stderr, in the log."""
 
+_NO_SESSION = "Session terminated"
+"""The `mcp` package's words for 404 where there was a session."""
+
+_REFUSED = "Server returned an error response"
+"""Its words for any other status of 400 or more."""
+
 SECONDS_TO_CONNECT = 30.0
 SECONDS_TO_FIND_OUT = 3.0
 SECONDS_BETWEEN_LISTENS = 5.0
@@ -86,16 +92,11 @@ class Connection:
             await asyncio.wait((self._keeper,))
 
     async def definitions(self) -> Mapping[str, Definition]:
-        """The server's tools as it says they are now."""
-        async with self._reading:
-            if self._stale and self._client is not None:
-                self._stale = False
-                try:
-                    self._listed = await _listed(self._client)
-                except BaseException:
-                    self._stale = True
-                    raise
-        return self._listed
+        """The server's tools as it says they are now; raises as `call` does."""
+        try:
+            return await self._read()
+        except (MCPError, RuntimeError, ValueError) as error:
+            raise await self._failure(error, "its tools were listed") from None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> Any:
         """The server's `CallToolResult`. Raises `LostSession`, `ConnectionFailedError` where the
@@ -105,18 +106,33 @@ class Connection:
         try:
             # Not the client's own call: that would read a changed list and go on with it.
             return await self._client.session.call_tool(tool, dict(arguments))
-        except MCPError as error:
-            if error.code == CONNECTION_CLOSED:
-                await self._lost()
-                raise ConnectionFailedError(
-                    f"MCP server {self._server.name} ended while {tool} ran ({self.reason}): "
-                    "what the tool had done by then is not known"
-                ) from None
-            if error.message == "Session terminated":  # the package's words for 404
-                raise LostSession from None
-            raise ToolError(self._told(error)) from None
-        except (RuntimeError, ValueError) as error:  # the answer is not what was announced
-            raise ToolError(self._told(error)) from None
+        except (MCPError, RuntimeError, ValueError) as error:
+            # The latter two: the answer is not what was announced.
+            raise await self._failure(
+                error, f"{tool} ran; what it had done by then is not known"
+            ) from None
+
+    async def _failure(self, error: Exception, what: str) -> Exception:
+        if isinstance(error, MCPError) and error.code == CONNECTION_CLOSED:
+            await self._lost()
+            return ConnectionFailedError(
+                f"MCP server {self._server.name} ended ({self.reason}) while {what}"
+            )
+        if isinstance(error, MCPError) and error.message == _NO_SESSION:
+            return LostSession()
+        return ToolError(self._told(error))
+
+    async def _read(self) -> Mapping[str, Definition]:
+        assert self._client is not None
+        async with self._reading:
+            if self._stale:
+                self._stale = False
+                try:
+                    self._listed = await _listed(self._client)
+                except BaseException:
+                    self._stale = True
+                    raise
+        return self._listed
 
     async def _lost(self) -> None:
         """Let the keeper find out why, then end what there is left."""
@@ -148,7 +164,7 @@ class Connection:
         self._client = client
         async with anyio.create_task_group() as group:
             group.start_soon(self._listen, client)
-            await self.definitions()
+            await self._read()
             self.alive = True
             opened.set()
             await self._over.wait()
@@ -200,7 +216,7 @@ class Connection:
         while isinstance(getattr(error, "exceptions", None), tuple):  # groups of them
             error = error.exceptions[0]  # type: ignore[attr-defined]
         text = str(error) or type(error).__name__
-        if text == "Server returned an error response":  # the package does not say which
+        if text == _REFUSED:
             text = f"the server answered HTTP {self._answers.refusal}"
         return self._server.hidden(text)
 

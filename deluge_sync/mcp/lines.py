@@ -39,25 +39,25 @@ class Line:
 
     async def definitions(self) -> Mapping[str, Definition]:
         """The server's tools as they are now."""
+        lost = connection_module().LostSession
+        connection = await self._connected()
+        try:
+            return await connection.definitions()
+        except lost:
+            await connection.end()
         return await (await self._connected()).definitions()
 
     async def call(self, tool: str, arguments: Mapping[str, Any], pin: Pin) -> Any:
         """What the tool gives; sent twice only where the server has said that it did nothing."""
-        connection = await self._connected()
-        await self._check(connection, tool, pin)
         lost = connection_module().LostSession
-        try:
-            return value_of(await connection.call(tool, arguments))
-        except lost:
-            await connection.end()
-        connection = await self._connected()
-        await self._check(connection, tool, pin)
-        try:
-            return value_of(await connection.call(tool, arguments))
-        except lost:
-            raise ConnectionFailedError(
-                f"MCP server {self._server.name} does not keep its sessions"
-            ) from None
+        for _ in range(2):
+            connection = await self._connected()
+            try:
+                await self._check(connection, tool, pin)
+                return value_of(await connection.call(tool, arguments))
+            except lost:
+                await connection.end()
+        raise ConnectionFailedError(f"MCP server {self._server.name} does not keep its sessions")
 
     async def end(self) -> None:
         """End the connection; there is no other."""
