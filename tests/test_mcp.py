@@ -66,19 +66,18 @@ def watch(pid: int) -> Any:
 
 
 class HttpServer:
-    """`everything.py` on a free loopback port."""
+    """A server on a free loopback port."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, script: str = SCRIPT) -> None:
         with socket.socket() as place:
             place.bind(("127.0.0.1", 0))
             self.port = place.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/mcp"
-        self._args = args
+        self._command = [sys.executable, script, "--port", str(self.port), *args]
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, SCRIPT, "--port", str(self.port), *self._args]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
@@ -278,6 +277,16 @@ def test_an_http_server_that_was_started_again_is_reached_again(http: HttpServer
             call(tools, "every__add", left=1, right=2)
         http.start()
         assert call(tools, "every__add", left=1, right=2) == "3"
+
+
+def test_a_session_that_the_server_forgot_is_opened_anew() -> None:
+    server = HttpServer(script=str(SERVERS / "sessions.py"))
+    try:
+        with Tool.from_mcp("old", url=server.url) as tools:
+            assert call(tools, "old__echo", word="forget") == "forget"
+            assert call(tools, "old__echo", word="hey") == "hey"
+    finally:
+        server.stop()
 
 
 def test_a_tool_that_changes_is_refused_until_it_is_accepted(either: MCPTools) -> None:
