@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..engine.runtime import Runtime, current
@@ -71,7 +71,8 @@ class _EventLoop(_Base):  # type: ignore[misc]
 class Background:
     """One process's loop, and the lines that it ends at exit.
 
-    The lock guards `_loop` and `_lines`.
+    The lock guards the making of `_loop`. `_lines` has none: `forget` may be called by the garbage
+    collector at any moment, also in a thread that holds a lock, and a set's steps are whole.
     """
 
     def __init__(self) -> None:
@@ -82,8 +83,7 @@ class Background:
 
     def add(self, line: Line) -> None:
         """Have `line` ended at exit."""
-        with self._lock:
-            self._lines.add(line)
+        self._lines.add(line)
 
     def run(self, work: Coroutine[Any, Any, Result], *, seconds: float, what: str) -> Result:
         """What `work` gives or raises, within `seconds`; Ctrl-C and the end of the program stop it.
@@ -107,27 +107,24 @@ class Background:
 
     def forget(self, line: Line) -> None:
         """End `line` without waiting for it; called where nobody holds its tools any longer."""
-        with self._lock:
-            self._lines.discard(line)
-            loop = self._loop
+        self._lines.discard(line)
+        loop = self._loop
         # In a forked child the loop is the parent's, and so is the line.
         if loop is not None and self._pid == os.getpid() and not loop.is_closed():
             asyncio.run_coroutine_threadsafe(line.end(), loop)
 
-    def close(self, line: Line) -> None:
-        """End `line`, and come back when it has ended."""
-        with self._lock:
-            self._lines.discard(line)
-        self.run(line.end(), seconds=SECONDS_TO_END, what="closing an MCP server")
+    def close(self, lines: Sequence[Line]) -> None:
+        """End these lines, all at once, and come back when they have ended."""
+        self._lines.difference_update(lines)
+        if lines:
+            self.run(_end(lines), seconds=SECONDS_TO_END, what="closing MCP servers")
 
     def close_all(self, seconds: float) -> None:
         """End all lines, and kill what still runs after `seconds`."""
-        with self._lock:
-            lines, loop = tuple(self._lines), self._loop
-            self._lines.clear()
+        loop = self._loop
         if loop is None:
             return
-        future = asyncio.run_coroutine_threadsafe(_end(lines), loop)
+        future = asyncio.run_coroutine_threadsafe(_end(tuple(self._lines)), loop)
         concurrent.futures.wait((future,), seconds)
         loop.kill_children()
 
@@ -158,7 +155,7 @@ def _serve(loop: _EventLoop) -> None:
     loop.run_forever()
 
 
-async def _end(lines: tuple[Line, ...]) -> None:
+async def _end(lines: Sequence[Line]) -> None:
     await asyncio.gather(*(line.end() for line in lines), return_exceptions=True)
 
 

@@ -44,7 +44,8 @@ _REFUSED = "Server returned an error response"
 
 SECONDS_TO_CONNECT = 30.0
 SECONDS_TO_FIND_OUT = 3.0
-SECONDS_BETWEEN_LISTENS = 5.0
+SECONDS_BETWEEN_LISTENS = (1.0, 300.0)
+"""The shortest, and the longest, to a server that never holds the stream open."""
 
 
 class LostSession(Exception):  # noqa: N818  (a message to `lines`, not to users)
@@ -172,7 +173,10 @@ class Connection:
 
     async def _listen(self, client: Client) -> None:
         """Hear of changed tools from servers that only tell those who listen (2026-07-28)."""
+        clock = asyncio.get_running_loop().time
+        pause = SECONDS_BETWEEN_LISTENS[0]
         while True:
+            begun = clock()
             try:
                 async with client.listen(tools_list_changed=True) as events:
                     self._stale = True  # what happened before is not told
@@ -182,7 +186,9 @@ class Connection:
                 return
             except (SubscriptionLost, TimeoutError):
                 pass
-            await asyncio.sleep(SECONDS_BETWEEN_LISTENS)
+            held = clock() - begun > pause
+            pause = SECONDS_BETWEEN_LISTENS[0] if held else pause * 2
+            await asyncio.sleep(min(pause, SECONDS_BETWEEN_LISTENS[1]))
 
     async def _notice(self, message: Any) -> None:
         if isinstance(message, ToolListChangedNotification):
@@ -271,7 +277,7 @@ async def _endpoint(server: RemoteServer, answers: _Answers) -> AsyncIterator[An
         yield streams
 
 
-class _Sender(httpx2.AsyncHTTPTransport):
+class _Sender(httpx2.AsyncHTTPTransport):  # type: ignore[misc,unused-ignore]
     """Adds headers and query last, so that no log of the HTTP library shows them."""
 
     def __init__(self, server: RemoteServer, answers: _Answers) -> None:

@@ -124,12 +124,10 @@ class Handle:
         line = self.line()
         return background().run(line.call(tool, arguments, self.pin), seconds=seconds, what=what)
 
-    def close(self) -> None:
-        """End the server (of this process)."""
+    def closed(self) -> Line | None:
+        """From now on nothing can be called; the line (of this process) to end, if there is one."""
         self._closed = True
-        line = self._lines.get(background())
-        if line is not None:
-            background().close(line)
+        return self._lines.get(background())
 
     def line(self) -> Line:
         """This process's."""
@@ -147,6 +145,12 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"Handle({self.name!r})"
+
+
+def close_all(handles: Iterable[Handle]) -> None:
+    """End the servers of these handles (those of this process), all at once."""
+    lines = [handle.closed() for handle in handles]
+    background().close([line for line in lines if line is not None])
 
 
 def definitions_of(handles: Iterable[Handle], seconds: float) -> list[list[Definition]]:

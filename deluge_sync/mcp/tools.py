@@ -11,7 +11,7 @@ from ..notices import warn_once
 from ..values.errors import ConfigError
 from ..values.mcp_tools import MCPTools, Pin
 from ..values.tool import Tool
-from .lines import Handle, definitions_of
+from .lines import Handle, close_all, definitions_of
 from .pins import Definition, changes, names_of, refuse, visible, visible_schema
 from .settings import Server, server_of, servers_of
 
@@ -62,8 +62,7 @@ class Servers:
 
     def close(self) -> None:
         """End them."""
-        for handle in self._handles:
-            handle.close()
+        close_all(self._handles)
 
     def _read(self) -> list[tuple[Handle, list[Definition]]]:
         return list(zip(self._handles, definitions_of(self._handles, self._start_timeout)))

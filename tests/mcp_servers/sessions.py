@@ -18,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Answer it; 404 to a session that is not known."""
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
         session = self.headers.get("mcp-session-id")
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(404)
         return self.reply(200, {"jsonrpc": "2.0", "id": message["id"], "result": result}, session)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """No stream of notices here."""
         self.reply(405)
 
