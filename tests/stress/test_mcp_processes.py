@@ -36,7 +36,8 @@ def say(*words):
 def start(script: str, *args: str) -> subprocess.Popen:
     server = str(ROOT / "tests" / "mcp_servers" / "everything.py")
     return subprocess.Popen(
-        [sys.executable, "-c", SETUP + script, server, *args],
+        # Newer Pythons warn of any fork beside threads.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SETUP + script, server, *args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
