@@ -26,11 +26,14 @@ TOKENS = ["tiktoken>=0.8"]  # 0.8 counts endless words in good time
 BEDROCK = ["botocore>=1.34,<2; python_version >= '3.10'"]
 VERTEX = ["google-auth>=2.30,<3"]
 COMPUTER = ["playwright>=1.40,<2"]  # with a Chromium of the machine's; it downloads none
+# The mcp package needs Python 3.10 itself.
+MCP = ["mcp>=2.3,<3; python_version >= '3.10'"]
 TEST = [
     *FAST,
     *BEDROCK,
     *VERTEX,
     *COMPUTER,
+    *MCP,
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
@@ -68,6 +71,7 @@ setup(
         "vertex": VERTEX,
         "tokens": TOKENS,
         "computer": COMPUTER,
+        "mcp": MCP,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],
         "lint": LINT,

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TransientError,
         UnknownModelError,
     )
+    from .values.mcp_tools import MCPTools
     from .values.media import Audio, File, Image
     from .values.params import SamplingParams
     from .values.prompt import (
@@ -87,6 +88,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "MCPServer",
+    "MCPTools",
     "MemoryStore",
     "Message",
     "MissingKeyError",
@@ -111,6 +113,8 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolChangedError",
+    "ToolError",
     "ToolResult",
     "TransientError",
     "UnknownModelError",
@@ -126,6 +130,7 @@ _HOME = {
     "DiskStore": ".stores.disk",
     "Estimate": ".estimate",
     "Journal": ".journal",
+    "MCPTools": ".values.mcp_tools",
     "MemoryStore": ".stores.memory",
     "Report": ".stats",
     "SamplingParams": ".values.params",

@@ -125,6 +125,14 @@ print([b"".join(good).decode()], len(good) > 3, "cut" if "broke off: connection"
     assert done.stdout == STREAMED, done.stderr
 
 
+def test_the_tools_of_an_mcp_server_are_run() -> None:
+    pytest.importorskip("mcp", reason="the mcp package needs Python 3.10 or newer")
+    done = run(sys.executable, "examples/mcp_tools.py")
+    assert done.returncode == 0, done.stderr
+    assert "notes__search: The names of the notes that hold this word." in done.stdout
+    assert "notes__read{'name': 'kettle'} -> Boils 1.7 litres." in done.stdout
+
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

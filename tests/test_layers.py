@@ -29,6 +29,7 @@ FLOORS = {
     "signing": 3,
     "outlay": 3,
     "options": 3,
+    "mcp": 3,
     "call": 4,
     "background": 5,
     "stats": 4,

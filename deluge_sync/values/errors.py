@@ -24,6 +24,8 @@
         ForkedError           the process forked while this call was under way
         PostprocessError      the caller's own `postprocess` raised
         BudgetExceeded        the worst case of this call does not fit what is left of `max_cost`
+      ToolError               a tool failed; the message is for the model to read
+        ToolChangedError      an MCP server's tool is not what was accepted
 
 Every error carries ``kind`` (a stable word for logs and statistics), ``retryable``,
 ``retry_after`` (seconds or None), ``request_id``, ``status`` (HTTP, or None) and ``code`` (the
@@ -208,6 +210,19 @@ class BudgetExceeded(CallError):  # noqa: N818  (the word people look for)
     """What this call may cost at worst does not fit what is left of `max_cost`; it was not sent."""
 
     kind = "budget"
+
+
+class ToolError(DelugeError):
+    """A tool failed; the message is for the model to read."""
+
+    kind = "tool"
+
+
+class ToolChangedError(ToolError):
+    """An MCP server's tool is new or not what was accepted; `changes` has a line for each."""
+
+    kind = "tool_changed"
+    changes: tuple[str, ...] = ()
 
 
 class DelugeWarning(UserWarning):

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Callable, ClassVar, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, Union
 
 from .errors import ConfigError, OutputError, PromptError
 from .media import Image
@@ -23,6 +25,9 @@ from .type_hints import allows_none
 from .type_schema import schema_of
 from .type_values import MisfitError, typed
 from .validation import problems_of
+
+if TYPE_CHECKING:
+    from .mcp_tools import MCPTools
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What all vendors take for a tool's name."""
@@ -137,6 +142,73 @@ class Tool:
             record=record,
         )
 
+    @classmethod
+    def from_mcp(
+        cls,
+        name: str,
+        *,
+        command: str | os.PathLike[str] | None = None,
+        args: Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        pin: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
+        timeout: float = 60.0,
+        start_timeout: float = 30.0,
+        max_restarts: int = 3,
+    ) -> MCPTools:
+        """The tools of an MCP server, which this starts (`command`) or reaches (`url`): a list.
+
+        Needs the extra `[mcp]`. A tool of it is named `name__tool`. The list's `close()` ends the
+        server, and so does the end of the program. A started server gets a few variables of the
+        environment (PATH, HOME, LANG and their like) and `env`, no keys; a `url` is https unless it
+        is of this machine. `timeout` is seconds for one call, `start_timeout` for starting and
+        listing. A server that ends is started again by the next call, `max_restarts` times in all.
+
+        The tools are held to what they were: one that is changed meanwhile, or differs from `pin`
+        (the list's `pin`, stored), is refused with a `ToolChangedError` until the list's
+        `accept_changes()`. See docs/mcp.md.
+        """
+        tools: MCPTools = _mcp().from_server(
+            name,
+            command=command,
+            args=args,
+            env=env,
+            cwd=cwd,
+            url=url,
+            headers=headers,
+            pin=pin,
+            timeout=timeout,
+            start_timeout=start_timeout,
+            max_restarts=max_restarts,
+        )
+        return tools
+
+    @classmethod
+    def from_mcp_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        pin: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
+        timeout: float = 60.0,
+        start_timeout: float = 30.0,
+        max_restarts: int = 3,
+    ) -> MCPTools:
+        """The tools of all servers of the usual configuration, as one list; see `from_mcp`.
+
+        `config` is `{"mcpServers": {name: {"command", "args", "env"} or {"url", "headers"}}}`. It
+        is never read from a file by itself, and its values are taken as they stand.
+        """
+        tools: MCPTools = _mcp().from_config(
+            config,
+            pin=pin,
+            timeout=timeout,
+            start_timeout=start_timeout,
+            max_restarts=max_restarts,
+        )
+        return tools
+
     def arguments_of(self, call: ToolCall) -> dict[str, Any]:
         """The arguments to call `run` with: checked, and of the function's own types.
 
@@ -196,6 +268,11 @@ class ComputerTool:
 
     name: ClassVar[str] = "computer"
     zoom: bool = False
+
+
+def _mcp() -> Any:
+    """The package that runs MCP servers: above this floor, so it is only loaded when asked for."""
+    return importlib.import_module("..mcp", __package__)
 
 
 ToolLike = Union[Tool, MCPServer, ComputerTool, Mapping[str, Any]]

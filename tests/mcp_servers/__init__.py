@@ -1,0 +1,1 @@
+"""MCP servers for the tests, written with the `mcp` package; each runs as a program."""
