@@ -96,8 +96,6 @@ class Toolbox:
     def __init__(self, tools: Iterable[ToolLike], rules: LoopRules) -> None:
         given = tuple(tools)
         own = [tool for tool in given if isinstance(tool, Tool)]
-        for tool in own:
-            check_seconds(f"the timeout of tool {tool.name}", tool.timeout)
         self.runnable = {tool.name: tool for tool in own if tool.run is not None}
         self.declared = {tool.name for tool in own if tool.run is None}
         self.declared.update(_declared(tool) for tool in given if isinstance(tool, Mapping))

@@ -619,7 +619,6 @@ def test_closing_the_client_ends_a_loop_that_waits_for_a_tool(client: Any) -> No
         {"max_round": 3},
         {"tools": "add"},
         {"tools": [add, add]},
-        {"tools": [Tool("a", run=add, timeout=0)]},
     ],
 )
 @pytest.mark.parametrize("method", ["run_agent_loop", "submit_agent_loop", "map_agent_loops"])

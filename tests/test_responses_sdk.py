@@ -363,7 +363,8 @@ class TestTools:
         replies = [Reply(tool_calls=[("computer", arguments)]), "Done."]
         shot = {"type": "computer_screenshot", "image_url": "data:image/png;base64,iVBORw0KGgo="}
         with Sandbox(answer=replies) as sandbox:
-            items, answer = rounds(sandbox, our_tools("computer, OpenAI's"), streamed, lambda call: {
+            tools = our_tools("computer, OpenAI's")
+            items, answer = rounds(sandbox, tools, streamed, lambda call: {
                 "type": "computer_call_output",
                 "call_id": call.call_id,
                 "output": shot,
