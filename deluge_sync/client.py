@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import signals
 from .cache import flush
-from .call import Call, Options
+from .call import AnyCall, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
 from .engine.clock import monotonic
@@ -66,8 +66,9 @@ class Client:
 
     Args:
         model_names: a model (`"gpt-4.1-mini"`, `"anthropic/claude-haiku-4-5"`,
-            `"openrouter/any/model"`), or several, of which each call draws one.
-        model_weights: "uniform", or a number for each model.
+            `"openrouter/any/model"`), or several: a call that one of them fails goes to another.
+        model_weights: which of several models a call goes to: "uniform", a number for each,
+            "fallback" (the first that can) or "dynamic" (the one that will send it soonest).
         name: shown in progress and logs.
         api_key: instead of the provider's environment variable.
         base_url: instead of the catalog's; it means what it means to the vendor's own SDK.
@@ -525,8 +526,10 @@ class Client:
         asked, sampling = divided(options, settings.call_options)
         if not isinstance(cache_salt, str):
             raise ConfigError(f"cache_salt must be a string, not {cache_salt!r}")
+        routes = self._workers().routes
+        routes.preferred(asked.prefer_model)  # a name that is wrong shows at once
         return Plan(
-            self._workers().routes,
+            routes,
             settings.sampling_params.merged(sampling),
             asked,
             Options(
@@ -562,7 +565,7 @@ class Client:
         return response.raise_for_error()
 
     def _pieces(
-        self, call: Call, steps: Generator[Delta, None, Response], *, events: bool
+        self, call: AnyCall, steps: Generator[Delta, None, Response], *, events: bool
     ) -> Generator[Any, None, None]:
         here = self._here
         response = None

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Callable
 
-from .call import Call
+from .call import AnyCall
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.deadlines import Deadlines
@@ -181,7 +181,7 @@ class Workers:
 class Job:
     """A submitted call: run by a worker, or expired before one was free, whichever comes first."""
 
-    def __init__(self, call: Call, future: ResponseFuture, finish: Finish) -> None:
+    def __init__(self, call: AnyCall, future: ResponseFuture, finish: Finish) -> None:
         self._call = call
         self._future = future
         self._finish = finish
