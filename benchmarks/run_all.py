@@ -27,6 +27,7 @@ SCRIPTS = (
     "cache_hits",
     "store_puts",
     "streaming",
+    "routing",
 )
 
 

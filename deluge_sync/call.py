@@ -637,12 +637,6 @@ class Call:
         known = [cost for cost in self._costs if cost is not None]
         return math.fsum(known) if len(known) == len(self._costs) else None
 
-    def _usage(self, answer: Answer | None) -> Usage | None:
-        if self._switch is None:
-            return answer.usage if answer is not None else None
-        usage = self._spent if answer is None else self._spent.plus(answer.usage)
-        return None if answer is None and not usage.total_tokens else usage
-
     def _response(
         self, answer: Answer | None, *, error: DelugeError | None, free: bool = False
     ) -> Response:
@@ -655,7 +649,7 @@ class Call:
             index=self._index,
             content=answer.content.coming_over(self._route.wire) if answer is not None else None,
             finish_reason=(answer.finish_reason or answer.pending) if answer is not None else None,
-            usage=self._usage(answer),
+            usage=answer.usage if answer is not None else None,
             cost=self._cost(answer, free=free),
             error=error,
             attempts=self._sends,
@@ -667,8 +661,12 @@ class Call:
             parsed=self._parsed,
             logprobs=answer.logprobs if answer is not None else None,
             service_tier=answer.service_tier if answer is not None else None,
-            route=() if self._switch is None else self._switch.route(error),
         )
+        if self._switch is not None:
+            usage = self._spent.plus(response.usage or Usage())
+            known = response.usage is not None or usage.total_tokens > 0
+            route = self._switch.route(error)
+            response = response.replace(usage=usage if known else None, route=route)
         if error is not None:
             error.response = response
             _forget_frames(error)

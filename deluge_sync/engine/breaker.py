@@ -73,6 +73,7 @@ class Breaker:
             if self._opened_at is None:
                 return Entry(is_probe=False)
             self._probe = Entry(is_probe=True)
+            self._intervals = min(self._intervals + 1, 30)
             self._next_probe_at = now + self._interval()
             return self._probe
 
@@ -132,5 +133,4 @@ class Breaker:
 
     def _interval(self) -> float:
         ceiling = min(LONGEST_INTERVAL, FIRST_INTERVAL * 2.0**self._intervals)
-        self._intervals = min(self._intervals + 1, 30)
         return self._uniform(ceiling / 2, ceiling)
