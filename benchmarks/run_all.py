@@ -28,6 +28,7 @@ SCRIPTS = (
     "store_puts",
     "streaming",
     "agent_loops",
+    "routing",
 )
 
 

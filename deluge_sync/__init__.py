@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         ToolResult,
         VendorBlock,
     )
-    from .values.response import Response, TokenLogprob, Usage
+    from .values.response import Response, RouteStep, TokenLogprob, Usage
     from .values.tool import MCPServer, Tool
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "Report",
     "Response",
     "ResponseTooLargeError",
+    "RouteStep",
     "SamplingParams",
     "Store",
     "Text",
@@ -136,7 +137,7 @@ _HOME = {
     "SamplingParams": ".values.params",
     "Store": ".stores.base",
 }
-_HOME.update(dict.fromkeys(("Response", "TokenLogprob", "Usage"), ".values.response"))
+_HOME.update(dict.fromkeys(("Response", "RouteStep", "TokenLogprob", "Usage"), ".values.response"))
 _HOME.update(dict.fromkeys(("MCPServer", "Tool"), ".values.tool"))
 _HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))
 _HOME.update(

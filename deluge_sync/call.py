@@ -7,9 +7,9 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Generator, Hashable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from .adapters.event_stream import reader_of
 from .cache import Answers, KeySpace
@@ -34,7 +34,7 @@ from .values.model import Model
 from .values.plain import message_to_plain
 from .values.prompt import Conversation, Message, Text
 from .values.request import Request
-from .values.response import Answer, Response, Usage, joined
+from .values.response import Answer, Response, RouteStep, Usage, joined
 from .values.secret import Credential
 from .values.wire import HttpRequest, HttpResponse, LimitHint
 
@@ -114,6 +114,56 @@ class Options:
     detach: bool = False
 
 
+class AnyCall(Protocol):
+    """What makes one response of one prompt, whoever is asked. See `Call` for what each does."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Of the cache: those of every request that may be sent, the best one first."""
+
+    @property
+    def beginning(self) -> Hashable | None:
+        """What other prompts may have in common with this one."""
+
+    @property
+    def retries(self) -> list[str]:
+        """Why each further attempt was made."""
+
+    def find_in(self, answers: Mapping[str, Answer]) -> Answer | None:
+        """The answer among those that the cache gave for `keys`."""
+
+    def found(self, answer: Answer) -> Response:
+        """The response when the cache holds `answer`."""
+
+    def run(self) -> Response:
+        """Send until answered or given up."""
+
+    def stream(self, *wanted: type) -> Generator[Delta, None, Response]:
+        """The deltas of the `wanted` types as they come, then the response."""
+
+    def replay(self, answer: Answer, *wanted: type) -> Generator[Delta, None, Response]:
+        """The same when the cache holds `answer`."""
+
+    def cut(self) -> None:
+        """Cut the connection, taking no lock."""
+
+    def failed(self, error: DelugeError) -> Response:
+        """The response of this call with `error`."""
+
+
+class Switch(Protocol):
+    """Who makes calls to one model after the other: what the call under way tells and asks it."""
+
+    def sent(self) -> None:
+        """The call has what it needs of its limits, and sends."""
+
+    def takes_over(self, error: CallError) -> bool:
+        """Whether another model is asked now, in place of one more attempt at this one."""
+
+    def route(self, error: DelugeError | None) -> tuple[RouteStep, ...]:
+        """Where the prompt has been, this call and its outcome included."""
+
+
 class Call:
     """One prompt on its way to its answer; `prompt` is what the response will show it came from."""
 
@@ -127,8 +177,11 @@ class Call:
         index: int | None = None,
         options: Options = Options(),
         clock: Clock = monotonic,
+        switch: Switch | None = None,
     ) -> None:
         self._failures: list[str] = []
+        self._switch = switch
+        self._spent = Usage()
         self._route = route
         self._prompt = prompt
         self._index = index
@@ -157,6 +210,39 @@ class Call:
         self._ceiling = 0.0
         if options.budget is not None:
             self._ceiling = ceiling(self._http, request, route.model)
+
+    def go_on_from(self, other: Call) -> None:
+        """Take the place of a call to another model that has failed: in its time, on its account.
+
+        To be said before this one is run.
+        """
+        if other._attempts.deadline < math.inf:
+            self._options = replace(self._options, deadline=other._attempts.deadline)
+        self._failures, self._costs, self._sends = other._failures, other._costs, other._sends
+        self._spent = other._spent
+        if other._paid is not None:
+            self._spent = self._spent.plus(other._paid.usage)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The key, if there is one."""
+        return () if self.key is None else (self.key,)
+
+    @property
+    def weights(self) -> Weights:
+        """What it is expected to draw."""
+        return weights(self._http, self._request, self._route.model)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing may be sent again: somebody has seen a part of the answer, or the vendor
+        works on it.
+        """
+        return self._attempts.final
+
+    def find_in(self, answers: Mapping[str, Answer]) -> Answer | None:
+        """The answer among those that the cache gave for `keys`."""
+        return answers.get(self.key or "")
 
     @property
     def beginning(self) -> Hashable | None:
@@ -338,6 +424,8 @@ class Call:
             self._failures.append(error.kind)
             if purse is not None and is_free(error, self._head is not None):
                 purse.spent = 0.0
+            if self._switch is not None and not self._attempts.final:
+                self._attempts.final = self._switch.takes_over(error)
             raise
         finally:
             paused = self._settle(reservations, answer, failure)
@@ -436,6 +524,8 @@ class Call:
             self._answers.granted(self.key)
         if self._attempts.deadline == math.inf:
             self._attempts.deadline = self._clock() + self._seconds
+        if self._switch is not None:
+            self._switch.sent()
 
     def _saw(self, head: HttpResponse) -> None:
         self._head = head
@@ -572,6 +662,11 @@ class Call:
             logprobs=answer.logprobs if answer is not None else None,
             service_tier=answer.service_tier if answer is not None else None,
         )
+        if self._switch is not None:
+            usage = self._spent.plus(response.usage or Usage())
+            known = response.usage is not None or usage.total_tokens > 0
+            route = self._switch.route(error)
+            response = response.replace(usage=usage if known else None, route=route)
         if error is not None:
             error.response = response
             _forget_frames(error)

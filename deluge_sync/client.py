@@ -15,7 +15,7 @@ from . import signals
 from .agent import AgentLoops, AgentRound, Computer, Confirm, LoopResult, Toolbox, ruled
 from .agent_jobs import DEPTH, LoopJob, LoopsRun, begin
 from .cache import flush
-from .call import Call, Options
+from .call import AnyCall, Options
 from .catalog import client_options, load_catalog
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
@@ -70,8 +70,9 @@ class Client:
 
     Args:
         model_names: a model (`"gpt-4.1-mini"`, `"anthropic/claude-haiku-4-5"`,
-            `"openrouter/any/model"`), or several, of which each call draws one.
-        model_weights: "uniform", or a number for each model.
+            `"openrouter/any/model"`), or several: a call that one of them fails goes to another.
+        model_weights: which of several models a call goes to: "uniform", a number for each,
+            "fallback" (the first that can) or "dynamic" (the one that will send it soonest).
         name: shown in progress and logs.
         api_key: instead of the provider's environment variable.
         base_url: instead of the catalog's; it means what it means to the vendor's own SDK.
@@ -652,8 +653,10 @@ class Client:
         asked, sampling = divided(options, settings.call_options)
         if not isinstance(cache_salt, str):
             raise ConfigError(f"cache_salt must be a string, not {cache_salt!r}")
+        routes = self._workers().routes
+        routes.preferred(asked.prefer_model)  # a name that is wrong shows at once
         return Plan(
-            self._workers().routes,
+            routes,
             settings.sampling_params.merged(sampling),
             asked,
             Options(
@@ -720,7 +723,7 @@ class Client:
         return AgentLoops(ask, rules, toolbox, self._here.stragglers)
 
     def _pieces(
-        self, call: Call, steps: Generator[Delta, None, Response], *, events: bool
+        self, call: AnyCall, steps: Generator[Delta, None, Response], *, events: bool
     ) -> Generator[Any, None, None]:
         here = self._here
         response = None

@@ -315,7 +315,10 @@ def _seconds(shares: Sequence[float], plans: Sequence[_Plan], settings: Settings
         load = _Load.of(plan.sums, share)
         totals = totals.plus(load)
         provider = plan.model.provider
-        limits = provider.requests_per_minute, provider.tokens_per_minute
+        limits = (
+            provider.requests_per_minute or settings.max_requests_per_minute,
+            provider.tokens_per_minute or settings.max_tokens_per_minute,
+        )
         fastest = max(fastest, load.seconds(limits, high=False))
         slowest = max(slowest, load.seconds(limits, high=True))
         known = known and (plan.sums.output_high is not None or not share)
@@ -359,23 +362,28 @@ class _Load:
         return (FIRST_TOKEN + each) * max(self.calls / width, 1.0)
 
 
-def _own_limits(settings: Settings, models: Iterable[Model]) -> tuple[float | None, float | None]:
-    """The client's limits per minute; a default steps back where every provider has its own."""
+def _own_limits(settings: Settings, models: Sequence[Model]) -> tuple[float | None, float | None]:
+    """The client's limits per minute; a default steps back where every provider has its own, and
+    with several models it is not the client's but each account's.
+    """
     providers = [model.provider for model in models]
     requests, tokens = settings.max_requests_per_minute, settings.max_tokens_per_minute
-    if "max_requests_per_minute" not in settings.named and all(
-        provider.requests_per_minute is not None for provider in providers
+    if "max_requests_per_minute" not in settings.named and (
+        len(models) > 1 or all(provider.requests_per_minute is not None for provider in providers)
     ):
         requests = None
-    if "max_tokens_per_minute" not in settings.named and all(
-        provider.tokens_per_minute is not None for provider in providers
+    if "max_tokens_per_minute" not in settings.named and (
+        len(models) > 1 or all(provider.tokens_per_minute is not None for provider in providers)
     ):
         tokens = None
     return requests, tokens
 
 
-def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
-    if weights is None:
+def _shares(weights: Sequence[float] | str | None, count: int) -> list[float]:
+    """What is asked of each model, where none of them fails; "dynamic" is not known before."""
+    if weights == "fallback":
+        return [1.0, *[0.0] * (count - 1)]
+    if weights is None or isinstance(weights, str):
         return [1 / count] * count
     return [weight / sum(weights) for weight in weights]
 

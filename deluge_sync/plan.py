@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .background import BackgroundCall
-from .call import Call, Options
+from .call import AnyCall, Call, Options, Route, Switch
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
+from .failover import Failover
 from .options import CallOptions
 from .routes import Routes
+from .values.media import Audio, File, Image
 from .values.params import SamplingParams
 from .values.prompt import Conversation
 from .values.request import Request
@@ -33,9 +35,11 @@ class Plan:
     options: Options
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> Call:
+    def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> AnyCall:
         """A call, ready to run: everything that can be wrong with it is found here."""
         tools = bool(self.asked.tools or self.fields.get("extra_body", {}).get("tools"))
+        if self.routes.are_several:
+            return self._failover(prompt, cancellation, index, tools=tools)
         route = self.routes.draw(responses_api=self.asked.responses_api, tools=tools)
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)
@@ -43,6 +47,17 @@ class Plan:
             conversation = conversation.going_over(route.wire)
             if conversation.has_files_to_fetch:
                 conversation = self._fetched(conversation, cancellation)
+        return self._to(route, conversation, prompt, cancellation, index)
+
+    def _to(
+        self,
+        route: Route,
+        conversation: Conversation,
+        prompt: Any,
+        cancellation: Cancellation,
+        index: int | None,
+        switch: Switch | None = None,
+    ) -> Call:
         request = Request(
             conversation,
             self.routes.accepted(self.params, route, strict=self.asked.strict),
@@ -56,6 +71,7 @@ class Plan:
             index=index,
             options=self.options,
             cancellation=cancellation,
+            switch=switch,
         )
 
     def of_round(self, *, first: bool, deadline: float | None) -> Plan:
@@ -68,6 +84,58 @@ class Plan:
         if not first and fields.get("tool_choice") not in (None, "auto", "none"):
             fields = {**fields, "tool_choice": None}
         return replace(self, options=replace(self.options, deadline=deadline), fields=fields)
+
+    def _failover(
+        self, prompt: Any, cancellation: Cancellation, index: int | None, *, tools: bool
+    ) -> Failover:
+        """A call that any of the client's models may answer."""
+        resumed = self.options.resume is not None
+        conversation = Conversation() if resumed else Conversation.of(prompt)
+        if conversation.has_files_to_fetch:
+            conversation = self._fetched(conversation, cancellation)
+        preferred = self.routes.preferred(self.asked.prefer_model, conversation.model)
+        routes, lacking = self.routes.in_order(
+            preferred, responses_api=self.asked.responses_api, tools=tools
+        )
+
+        def make(route: Route, switch: Switch) -> Call:
+            going = conversation.going_over(route.wire)
+            return self._to(route, going, prompt, cancellation, index, switch)
+
+        return Failover(
+            routes[:1] if resumed else routes,  # one of them began it
+            make,
+            dynamic=self.routes.are_dynamic,
+            preferred=preferred is not None,
+            cached=self.routes.answers is not None and self.options.use_cache,
+            by_id=self._names_what_is_kept(conversation),
+            lacking=lacking,
+            nobody=lambda lacking: self.routes.nobody(lacking, self._needs(conversation, tools)),
+        )
+
+    def _names_what_is_kept(self, conversation: Conversation) -> bool:
+        """Whether the prompt names what one account has, which others will not find."""
+        return self.asked.previous_response_id is not None or any(
+            isinstance(part, (Image, Audio, File)) and part.file_id
+            for message in conversation.messages
+            for part in message.parts
+        )
+
+    def _needs(self, conversation: Conversation, tools: bool) -> list[str]:
+        """The words of `Model.supports` that a model needs for this call."""
+        parts = [part for message in conversation.messages for part in message.parts]
+        output = self.fields.get("output")
+        pdf = any(isinstance(p, File) and p.media_type == "application/pdf" for p in parts)
+        needs = {
+            "tools": tools,
+            "forced_tool_choice": self.fields.get("tool_choice") not in (None, "auto", "none"),
+            "json_schema": output is not None and output.schema is not None,
+            "vision": any(isinstance(part, Image) for part in parts),
+            "audio_in": any(isinstance(part, Audio) for part in parts),
+            "pdf": pdf,
+            "prompt_caching": self.fields.get("prompt_cache") is not None,
+        }
+        return [word for word, needed in needs.items() if needed]
 
     def _fetched(self, conversation: Conversation, cancellation: Cancellation) -> Conversation:
         """With the files that we are to fetch; before the call's own time begins."""

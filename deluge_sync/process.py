@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Callable
 
-from .call import Call
+from .call import AnyCall
 from .engine import daemons
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
@@ -176,7 +176,7 @@ class Workers:
 class Job:
     """A submitted call: run by a worker, or expired before one was free, whichever comes first."""
 
-    def __init__(self, call: Call, future: ResponseFuture, finish: Finish) -> None:
+    def __init__(self, call: AnyCall, future: ResponseFuture, finish: Finish) -> None:
         self._call = call
         self._future = future
         self._finish = finish

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 from .adapters import ADAPTERS
 from .cache import Answers, KeySpace, owner_of
-from .call import Call, Route
+from .call import AnyCall, Route
 from .catalog import Catalog, api_key_for, located, retirement_notice
 from .engine.cancellation import Cancellation
 from .engine.lane import Lane
@@ -24,7 +25,7 @@ from .outlay import unpriced
 from .settings import Settings
 from .signing import signer_of
 from .uploads import Uploads
-from .values.errors import ConfigError, MissingKeyError
+from .values.errors import ConfigError, DelugeError, MissingKeyError, PromptError
 from .values.media import Media
 from .values.model import Model
 from .values.params import SamplingParams
@@ -82,19 +83,82 @@ class Routes:
         self.answers = _answers(settings, runtime)
         self._fetcher: Fetcher | None = None
         self._uploads = Uploads(runtime.flights("uploads"), settings.cache)
+        self.are_several = len(models) > 1
+        self.are_dynamic = settings.model_weights == "dynamic"
         self.own_limits = Lane(
             "this client's own limits",
-            self._named,
+            _own_limits(settings, models, self._named),
             max_in_flight=settings.max_concurrent_requests,
         )
 
     def draw(self, *, responses_api: bool | None = None, tools: bool = False) -> Route:
-        """A route by the models' weights."""
-        if len(self._models) == 1:
-            return self.to(self._models[0], responses_api=responses_api, tools=tools)
+        """The route to the only model, or to the first of several."""
+        return self.to(self._models[0], responses_api=responses_api, tools=tools)
+
+    def in_order(
+        self, preferred: Model | None, *, responses_api: bool | None = None, tools: bool = False
+    ) -> tuple[list[Route], dict[str, DelugeError]]:
+        """The routes of one call, the one to try first first; and why some models have none.
+
+        By weights the order is drawn: of those that are up, each is first as often as its weight
+        says. A model of weight 0 comes last.
+        """
         self.check()  # a key that is missing shows at once, not when its model is drawn
-        drawn = random.choices(self._models, self._settings.model_weights)[0]
-        return self.to(drawn, responses_api=responses_api, tools=tools)
+        routes: list[Route] = []
+        lacking: dict[str, DelugeError] = {}
+        for model in sorted(self._drawn(), key=lambda model: model is not preferred):
+            try:
+                routes.append(self.to(model, responses_api=responses_api, tools=tools))
+            except ConfigError as error:
+                lacking[model.name] = error
+        return routes, lacking
+
+    def _drawn(self) -> Iterable[Model]:
+        weights = self._settings.model_weights
+        if isinstance(weights, str):
+            return self._models
+        if weights is None:
+            return random.sample(self._models, len(self._models))
+        # Each waits for an exponential time, with its weight as the rate: the first is drawn by
+        # weight, and so is the first of any part of them.
+        waits = [
+            (random.expovariate(weight) if weight else math.inf, at)
+            for at, weight in enumerate(weights)
+        ]
+        return [self._models[at] for _, at in sorted(waits)]
+
+    def preferred(self, name: str | None, last: str | None = None) -> Model | None:
+        """The model that `prefer_model` means; `last` gave the conversation's last response.
+
+        `ConfigError` for a name that is none of this client's.
+        """
+        if name is None:
+            return None
+        if name == "last":
+            return next((model for model in self._models if model.name == last), None)
+        for given, model in zip(self._settings.model_names, self._models):
+            if name in (given, model.name):
+                return model
+        for model in self._models:
+            if name == model.id or name in model.aliases:
+                return model
+        known = ", ".join(self._settings.model_names)
+        raise ConfigError(f"prefer_model must be 'last' or one of {known}, not {name!r}")
+
+    def nobody(self, lacking: Mapping[str, DelugeError], needs: Iterable[str]) -> DelugeError:
+        """The error of a call that none of the models can be asked, with what each lacks.
+
+        `needs` are words of `Model.supports`. Where it is the prompt that one of them cannot take,
+        it is a `PromptError`: other prompts may do.
+        """
+        reasons = [f"{name}: {error.message}" for name, error in lacking.items()]
+        for word in needs:
+            having = [model.name for model in self._models if word in model.supports]
+            who = ", ".join(having) if having else "none of them"
+            reasons.append(f"{word} is supported by {who}")
+        text = "no model of this client can answer this call: " + "; ".join(reasons)
+        of_prompt = any(isinstance(error, PromptError) for error in lacking.values())
+        return PromptError(text) if of_prompt else ConfigError(text)
 
     def to(self, model: Model, *, responses_api: bool | None = None, tools: bool = False) -> Route:
         """The route to `model`, over OpenAI's Responses API where that is asked for or needed."""
@@ -131,11 +195,11 @@ class Routes:
         self._latest = (route, params, accepted)
         return accepted
 
-    def find(self, call: Call) -> Answer | None:
+    def find(self, call: AnyCall) -> Answer | None:
         """The answer to a call where the cache holds it."""
-        if self.answers is None or call.key is None:
+        if self.answers is None or not call.keys:
             return None
-        return self.answers.find([call.key]).get(call.key)
+        return call.find_in(self.answers.find(call.keys))
 
     def upload(self, part: Media, *, deadline: float, cancellation: Cancellation) -> Media:
         """`part` with the id it has in the file store of this client's provider."""
@@ -296,6 +360,22 @@ def _named_limits(settings: Settings, models: tuple[Model, ...]) -> Mapping[str,
         ):
             named[name] = None
     return named
+
+
+def _own_limits(
+    settings: Settings, models: tuple[Model, ...], named: Mapping[str, float | None]
+) -> Mapping[str, float | None]:
+    """The limits on all calls of this client together.
+
+    With several models the defaults are each account's: they protect one nobody knows the limits
+    of, and together the models may do more.
+    """
+    if len(models) == 1:
+        return named
+    return {
+        name: limit if f"max_{name}_per_minute" in settings.named else None
+        for name, limit in named.items()
+    }
 
 
 def _provider_limits(model: Model) -> Mapping[str, float | None]:

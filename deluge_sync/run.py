@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from typing import Any, Callable, Protocol
 
 from .cache import Answers
-from .call import Call
+from .call import AnyCall
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.crew import Crew
@@ -30,7 +30,7 @@ Put = Callable[[tuple[int, Response]], None]
 class Prepare(Protocol):
     """What makes a call of a prompt."""
 
-    def __call__(self, prompt: Any, *, cancellation: Cancellation, index: int) -> Call:
+    def __call__(self, prompt: Any, *, cancellation: Cancellation, index: int) -> AnyCall:
         """See `Plan.call`."""
 
 
@@ -85,7 +85,7 @@ class Run:
         self._budget = budget
         self._parse = parse
         self._vanguard = Vanguard() if warm_first else None
-        self._waiting: list[tuple[Call, int, Put]] = []
+        self._waiting: list[tuple[AnyCall, int, Put]] = []
 
     def responses(self, *, ordered: bool) -> Generator[Response, None, None]:
         """The responses as they come, or in the order of the prompts.
@@ -148,7 +148,7 @@ class Run:
             bad = Response(model=self._model, prompt=prompt, index=index, error=error)
             put((index, self._finished(index, bad)))
             return
-        if self._answers is None or call.key is None:
+        if self._answers is None or not call.keys:
             self._send(call, index, put)
             return
         self._waiting.append((call, index, put))
@@ -160,15 +160,15 @@ class Run:
         waiting, self._waiting = self._waiting, []
         if not waiting or self._answers is None:
             return
-        found = self._answers.find([call.key for call, _, _ in waiting if call.key is not None])
+        found = self._answers.find([key for call, _, _ in waiting for key in call.keys])
         for call, index, put in waiting:
-            answer = found.get(call.key or "")
+            answer = call.find_in(found)
             if answer is None:
                 self._send(call, index, put)
             else:
                 put((index, self._finished(index, call.found(answer))))
 
-    def _send(self, call: Call, index: int, put: Put) -> None:
+    def _send(self, call: AnyCall, index: int, put: Put) -> None:
         """Hand a call to a worker."""
         context = copy_context()
         if self._journal is not None:
@@ -182,7 +182,7 @@ class Run:
         elif not self._vanguard.holds(beginning, piece):
             self._crew.do(piece)
 
-    def _answer(self, call: Call, index: int, context: Context, put: Put) -> None:
+    def _answer(self, call: AnyCall, index: int, context: Context, put: Put) -> None:
         put((index, self._work(call, index, context)))
 
     def _lead(self, beginning: Hashable, piece: Callable[[], None]) -> None:
@@ -194,7 +194,7 @@ class Run:
             with contextlib.suppress(CallCancelledError):
                 self._crew.do(held)
 
-    def _prepared(self, prompt: Any, index: int) -> Call:
+    def _prepared(self, prompt: Any, index: int) -> AnyCall:
         try:
             return self._prepare(prompt, index=index, cancellation=self.cancellation)
         except DelugeError:
@@ -202,7 +202,7 @@ class Run:
         except Exception as cause:  # a prompt so odd that no check of ours thought of it
             raise PromptError(f"this prompt cannot be used: {cause!r}") from cause
 
-    def _work(self, call: Call, index: int, context: Context) -> Response:
+    def _work(self, call: AnyCall, index: int, context: Context) -> Response:
         """Run one call; called by a worker. Whatever happens, the row gets its response."""
         try:
             return self._finished(index, context.run(call.run), call.retries)

@@ -33,7 +33,7 @@ class Settings:
     """What a `Client` was made with; see there for the meaning of each field."""
 
     model_names: tuple[str, ...] = ("gpt-4.1-mini",)
-    model_weights: tuple[float, ...] | None = None
+    model_weights: tuple[float, ...] | str | None = None
     name: str | None = None
     api_key: Secret | None = None
     base_url: str | None = None
@@ -200,16 +200,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _weights(weights: Any, names: tuple[str, ...]) -> tuple[float, ...] | None:
+def _weights(weights: Any, names: tuple[str, ...]) -> tuple[float, ...] | str | None:
     if weights is None or weights == "uniform":
         return None
+    if isinstance(weights, str) and weights in ("dynamic", "fallback"):
+        return weights
     try:
         numbers = tuple(float(weight) for weight in weights)
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != len(names) or min(numbers, default=-1) < 0 or not sum(numbers):
         raise ConfigError(
-            f"model_weights must be 'uniform' or {len(names)} numbers, one for each model and not "
-            f"all zero, not {weights!r}"
+            f"model_weights must be 'uniform', 'dynamic', 'fallback' or {len(names)} numbers, one "
+            f"for each model and not all zero, not {weights!r}"
         )
     return numbers

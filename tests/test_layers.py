@@ -32,6 +32,7 @@ FLOORS = {
     "mcp": 3,
     "call": 4,
     "background": 5,
+    "failover": 5,
     "stats": 4,
     "journal": 4,
     "progress": 5,

@@ -71,6 +71,16 @@ class Bucket:
             seconds = max(seconds, self._log_wait(excess, now))
         return seconds if seconds > EARLY else 0.0
 
+    def outlook(self, weight: float, ahead: float, now: float) -> float:
+        """Seconds until `weight` may be drawn, after `ahead` was in many draws."""
+        if self.limit is None:
+            return 0.0
+        weight = min(weight, self.limit)
+        owed = max(self._paid_until - now, 0.0) + ahead * self._seconds_each
+        pace = owed - max(self.burst_seconds - weight * self._seconds_each, 0.0) if owed else 0.0
+        excess = self.used(now) + ahead + weight - self.limit
+        return max(pace, self._log_wait(excess, now) if excess > DUST else 0.0)
+
     def draw(self, weight: float, now: float) -> tuple[int, float]:
         """Take `weight`; gives the bin, which `give_back` wants, and the weight as it counts."""
         bin_number = int(now // BIN)

@@ -12,6 +12,7 @@ from typing import Callable
 from ..values.errors import DeadlineExceededError
 from ..values.wire import LimitHint
 from .alarm import Alarm
+from .breaker import Breaker
 from .bucket import BIN, Bucket
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
@@ -31,6 +32,9 @@ PROBES = 8
 FIRST_PAUSE = 1.0
 LONGEST_WAIT = 900.0
 """Seconds of a server's pause that are waited for at all: some send the hours until next month."""
+
+SLOT_GUESS = 1.0
+"""Seconds until one of the slots that are all taken gets free: nobody knows."""
 
 LONGEST_PAUSE = 30.0
 """Seconds a lane pauses after a 429 that says nothing of time: doubled each time, full jitter."""
@@ -66,6 +70,8 @@ class Lane:
     granted or become the head. Why not plain arithmetic reservations (advance the bucket, sleep
     once): a reservation given back after a short answer could not move the sleepers forward.
 
+    `breaker` is for those who have another lane to go to; the lane itself never asks it.
+
     The lock guards everything here and is held for arithmetic only; sleeping and waking happen
     outside it.
     """
@@ -91,9 +97,11 @@ class Lane:
         self._paused_until = -math.inf
         self._pauses = 0
         self._queue: deque[_Waiter] = deque()
+        self._announced = 0
         self._clock = clock
         self._uniform = uniform
         self._lock = threading.Lock()
+        self.breaker = Breaker(clock=clock, uniform=uniform)
 
     def reserve(
         self, weights: Weights, *, deadline: float, cancellation: Cancellation
@@ -175,6 +183,52 @@ class Lane:
                 retry_after = self._uniform(ceiling / 2, ceiling)
             self._paused_until = max(self._paused_until, now + retry_after)
         return None if same_wave else retry_after
+
+    def announce(self) -> None:
+        """A call has chosen this lane, and may still wait elsewhere before it comes."""
+        with self._lock:
+            self._announced += 1
+
+    def withdraw(self) -> None:
+        """That call is sent, or will not come."""
+        with self._lock:
+            self._announced -= 1
+
+    def outlook(self, weights: Weights) -> tuple[float, float]:
+        """Seconds until a call of `weights` that comes now would be sent, and how full it is then.
+
+        A guess: those who wait in line are taken to draw what calls of the last minute did, which
+        is often far less than they reserve. How full is a share of the limits: of two lanes that
+        would send at once, the one with less is the better one.
+        """
+        with self._lock:
+            now = self._clock()
+            # Who announced itself may stand in the queue by now, and is not to be counted twice.
+            ahead = max(len(self._queue), self._announced)
+            seconds = max(self._paused_until - now, 0.0)
+            slots = self._slots()
+            busy = self._in_flight + ahead
+            fill = busy / slots if slots else 0.0
+            if busy >= slots > 0:
+                seconds = max(seconds, SLOT_GUESS * busy / slots)
+            for name, bucket in self._buckets.items():
+                weight = weights.get(name, 0.0)
+                if bucket.limit is not None and weight:
+                    line = ahead * self._usual(name, weight, now)
+                    seconds = max(seconds, bucket.outlook(weight, line, now))
+                    fill = max(fill, (bucket.used(now) + line + weight) / bucket.limit)
+            return seconds, fill
+
+    def _usual(self, name: str, weight: float, now: float) -> float:
+        """What a call draws of a bucket, as far as the last minute tells; else `weight`."""
+        requests = self._buckets.get(REQUESTS)
+        calls = 0.0 if requests is None or name == REQUESTS else requests.used(now)
+        return min(self._buckets[name].used(now) / calls, weight) if calls >= 1 else weight
+
+    @property
+    def seconds_paused(self) -> float:
+        """Seconds until the server's pause is over; 0 where there is none."""
+        return max(self._paused_until - self._clock(), 0.0)
 
     def widen(self, limits: Mapping[str, float | None], max_in_flight: float) -> None:
         """Another client names its limits for this account: the largest named one holds."""

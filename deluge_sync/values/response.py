@@ -69,6 +69,13 @@ class Answer(NamedTuple):
     service_tier: Optional[str] = None
 
 
+class RouteStep(NamedTuple):
+    """One model that a call went to, and what came of it: "answered", or the error's `kind`."""
+
+    model: str
+    outcome: str
+
+
 def joined(first: Answer, rest: Answer) -> Answer:
     """An answer that came in two pieces; a text that was broken off goes on."""
     *parts, last = first.content.parts or (Text(""),)
@@ -97,6 +104,9 @@ class Response:
     vendor keeps it. `parsed` is the object that was asked for with `output_schema`; `logprobs` are
     those of the answer's tokens. A stream that broke off has an `error`, and in `content` what had
     come until then.
+
+    `model` is the one that answered. For a client of several models, `route` has all that the call
+    went to, in order; attempts, usage and cost are those of all of them together.
     """
 
     model: str
@@ -116,6 +126,7 @@ class Response:
     parsed: Any = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     service_tier: str | None = None
+    route: tuple[RouteStep, ...] = ()
 
     @property
     def completion(self) -> str | None:
