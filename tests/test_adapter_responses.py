@@ -472,7 +472,13 @@ def fed(events):
     return fold, [delta for event in events for delta in fold.feed(event)]
 
 
-STREAMS = ("stream", "stream with tool calls", "stream with thinking", "computer", "mcp_server")
+STREAMS = (
+    "stream",
+    "stream with tool calls",
+    "stream with thinking",
+    "computer, OpenAI's",
+    "mcp_server",
+)
 streams = pytest.mark.parametrize("feature", STREAMS)
 
 
