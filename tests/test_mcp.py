@@ -29,8 +29,12 @@ from deluge_sync import (
     ToolCall,
     ToolChangedError,
     ToolError,
+    ToolResult,
 )
+from deluge_sync.testing import Reply, Sandbox
 from deluge_sync.values.tool import result_of, tools_of
+
+from .helpers import client_for
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mcp") is None, reason="the mcp package needs Python 3.10 or newer"
@@ -424,3 +428,28 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(ConfigError, match=r'pip install "deluge-sync\[mcp\]"'):
         started()
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-mini", "claude-haiku-4-5", "gemini-3.5-flash-lite"])
+def test_an_agent_loop_calls_a_server_and_goes_on_after_it_crashed(
+    model: str, tmp_path: Path
+) -> None:
+    replies = [
+        Reply(tool_calls=[("every__add", {"left": 2, "right": 3})]),
+        Reply(tool_calls=[("every__crash", {"journal": str(tmp_path / "journal")})]),
+        Reply(tool_calls=[("every__add", {"left": 4, "right": 5})]),
+        "Nine.",
+    ]
+    with Sandbox(answer=replies) as sandbox, started() as tools:
+        client = client_for(sandbox, model)
+        conversation, response = client.run_agent_loop("Add them.", tools=tools, max_rounds=4)
+    results = [
+        part
+        for message in conversation.messages
+        for part in message.parts
+        if isinstance(part, ToolResult)
+    ]
+    assert response.completion == "Nine."
+    assert [result.is_error for result in results] == [False, True, False]
+    assert "5" in results[0].content
+    assert "9" in results[2].content
