@@ -33,7 +33,12 @@ def pair() -> Iterator[tuple[Sandbox, Sandbox]]:
         yield first, second
 
 
-def client_of(pair: tuple[Sandbox, Sandbox], models: Any = None, **options: Any) -> Client:
+def client_of(
+    pair: tuple[Sandbox, Sandbox],
+    models: Any = None,
+    adapter: str = "openai_chat",
+    **options: Any,
+) -> Client:
     """A client of the models "a" and "b", each at a server of its own."""
     servers = dict(zip("ab", pair))
     options.setdefault("model_weights", "fallback")
@@ -41,7 +46,7 @@ def client_of(pair: tuple[Sandbox, Sandbox], models: Any = None, **options: Any)
     options.setdefault("max_tokens_per_minute", UNLIMITED)
     config = {
         "providers": {
-            name: {"adapter": "openai_chat", "base_url": server.base_url, "key_env": []}
+            name: {"adapter": adapter, "base_url": server.base_url, "key_env": []}
             for name, server in servers.items()
         },
         "models": {
@@ -263,3 +268,13 @@ def _picture() -> Any:
     from deluge_sync import Image, Message
 
     return Message("user", (Image(media_type="image/png", data=b"\x89PNG\r\n\x1a\n"),))
+
+
+def test_an_answer_in_the_background_is_found_at_the_model_that_began_it(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair, {name: {"id": "gpt-4.1-mini"} for name in "ab"}, "openai_responses")
+    begun = client.start_background("hello", prefer_model="b")
+    response = client.resume_background(begun.response_id or "", prefer_model="a")
+    assert way(response) == [("a", "not_found"), ("b", "answered")]
+    assert client.complete("hello", prefer_model="a").model == begun.model.replace("b/", "a/")
