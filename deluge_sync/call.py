@@ -641,13 +641,16 @@ class Call:
         self, answer: Answer | None, *, error: DelugeError | None, free: bool = False
     ) -> Response:
         model = self._route.model
+        content = None
+        if answer is not None:
+            content = answer.content.coming_over(self._route.wire, model.name)
         if free and error is not None:
             error = copy.copy(error)  # others have the same answer; each error has its own response
         response = Response(
             model=model.name,
             prompt=self._prompt,
             index=self._index,
-            content=answer.content.coming_over(self._route.wire) if answer is not None else None,
+            content=content,
             finish_reason=(answer.finish_reason or answer.pending) if answer is not None else None,
             usage=answer.usage if answer is not None else None,
             cost=self._cost(answer, free=free),

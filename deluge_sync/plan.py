@@ -44,7 +44,7 @@ class Plan:
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)
         if type(prompt) is not str:
-            conversation = conversation.going_over(route.wire)
+            conversation = conversation.going_over(route.wire, route.model.name)
             if conversation.has_files_to_fetch:
                 conversation = self._fetched(conversation, cancellation)
         return self._to(route, conversation, prompt, cancellation, index)
@@ -99,7 +99,7 @@ class Plan:
         )
 
         def make(route: Route, switch: Switch) -> Call:
-            going = conversation.going_over(route.wire)
+            going = conversation.going_over(route.wire, route.model.name)
             return self._to(route, going, prompt, cancellation, index, switch)
 
         return Failover(
