@@ -34,7 +34,7 @@ from .values.model import Model
 from .values.plain import message_to_plain
 from .values.prompt import Conversation, Message, Text
 from .values.request import Request
-from .values.response import Answer, Response, RouteStep, Usage, joined
+from .values.response import PAUSED, Answer, Response, RouteStep, Usage, joined
 from .values.secret import Credential
 from .values.wire import HttpRequest, HttpResponse, LimitHint
 
@@ -606,12 +606,12 @@ class Call:
     def _problem(self, answer: Answer) -> OutputError | None:
         """What is wrong with an answer that was to be an object; keeps the object where it is one.
 
-        One that calls tools is not finished, and says nothing yet.
+        One that calls tools, or pauses, is not finished, and says nothing yet.
         """
         parse = self._options.parse
         if parse is None or answer.error is not None or answer.pending is not None:
             return None
-        if answer.content.tool_calls:
+        if answer.content.tool_calls or answer.finish_reason == PAUSED:
             return None
         try:
             self._parsed = parse(answer.content.text or "")

@@ -190,6 +190,14 @@ def test_a_turn_that_the_vendor_paused_is_sent_back_as_it_is_and_counts(client: 
     assert len(conversation) == 3
 
 
+def test_a_turn_that_the_vendor_paused_need_not_be_the_object_yet(client: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    one = client(Reply("searching", finish="pause_turn"), '{"a": 1}')
+    _, response = one.run_agent_loop("Go", tools=[], output_schema=schema)
+    assert response.parsed == {"a": 1}
+    assert one.sandbox.requests == 2
+
+
 def test_a_forced_choice_holds_for_the_first_round_only(client: Any) -> None:
     one = client(asks(("add", {"a": 1})), "done")
     one.run_agent_loop("Go", tools=[add], tool_choice="required")
