@@ -17,13 +17,10 @@ from .settings import check_seconds
 from .tool_runs import Job, Task, ToolRuns, capped, failed, told
 from .values.errors import ConfigError, DeadlineExceededError, DelugeError, OutputError
 from .values.prompt import Conversation, ToolCall, ToolResult
-from .values.response import Response, Usage
+from .values.response import PAUSED, Response, Usage
 from .values.tool import Tool, ToolLike
 
 logger = logging.getLogger(__name__)
-
-PAUSED = "pause_turn"
-"""The vendor's own tools take long, and it wants to be asked to go on (Anthropic)."""
 
 CUT = "length"
 """Calls of an answer that was cut off may lack the end of their arguments."""

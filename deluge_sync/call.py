@@ -34,7 +34,7 @@ from .values.model import Model
 from .values.plain import message_to_plain
 from .values.prompt import Conversation, Message, Text
 from .values.request import Request
-from .values.response import Answer, Response, RouteStep, Usage, joined
+from .values.response import PAUSED, Answer, Response, RouteStep, Usage, joined
 from .values.secret import Credential
 from .values.wire import HttpRequest, HttpResponse, LimitHint
 
@@ -606,12 +606,12 @@ class Call:
     def _problem(self, answer: Answer) -> OutputError | None:
         """What is wrong with an answer that was to be an object; keeps the object where it is one.
 
-        One that calls tools is not finished, and says nothing yet.
+        One that calls tools, or pauses, is not finished, and says nothing yet.
         """
         parse = self._options.parse
         if parse is None or answer.error is not None or answer.pending is not None:
             return None
-        if answer.content.tool_calls:
+        if answer.content.tool_calls or answer.finish_reason == PAUSED:
             return None
         try:
             self._parsed = parse(answer.content.text or "")
@@ -641,13 +641,16 @@ class Call:
         self, answer: Answer | None, *, error: DelugeError | None, free: bool = False
     ) -> Response:
         model = self._route.model
+        content = None
+        if answer is not None:
+            content = answer.content.coming_over(self._route.wire, model.name)
         if free and error is not None:
             error = copy.copy(error)  # others have the same answer; each error has its own response
         response = Response(
             model=model.name,
             prompt=self._prompt,
             index=self._index,
-            content=answer.content.coming_over(self._route.wire) if answer is not None else None,
+            content=content,
             finish_reason=(answer.finish_reason or answer.pending) if answer is not None else None,
             usage=answer.usage if answer is not None else None,
             cost=self._cost(answer, free=free),

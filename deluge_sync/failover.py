@@ -222,15 +222,15 @@ class Failover:
     def _until_answered(
         self, ask: Callable[[Call], Generator[Delta, None, Response]]
     ) -> Generator[Delta, None, Response]:
-        self._go_to_next()
-        while True:
-            response = None
-            try:
+        try:
+            self._go_to_next()
+            while True:
                 response = yield from ask(self._latest())
-            finally:
                 self._report(response)
-            if not self._goes_on(response.error):
-                return self._over(response)
+                if not self._goes_on(response.error):
+                    return self._over(response)
+        finally:
+            self._report(None)  # of a call that was broken off; else there is nothing to tell
 
     def _goes_on(self, error: DelugeError | None) -> bool:
         """Whether another model is asked now; it is the current one then."""
@@ -338,7 +338,7 @@ class Failover:
         error = None if response is None else response.error
         account = WORKS if error is None else _effect(error).account
         unsent = entry.sent_at < 0 or response is None
-        if unsent or account is None or (self._by_id and _names(error, "not_found")):
+        if unsent or account is None or (self._by_id and _is_of_id(error)):
             breaker.abandoned(entry)
         elif account is WORKS:
             breaker.succeeded(entry)
@@ -384,6 +384,11 @@ def _effect(error: DelugeError) -> Effect:
 
 def _names(error: DelugeError | None, kind: str) -> bool:
     return error is not None and error.kind == kind
+
+
+def _is_of_id(error: DelugeError | None) -> bool:
+    """Whether it may be about what the prompt names: Google says 403 of another account's file."""
+    return _names(error, "not_found") or (_names(error, "auth") and error.status == 403)  # type: ignore[union-attr]
 
 
 def _moves(error: DelugeError) -> bool:

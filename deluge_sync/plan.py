@@ -44,7 +44,7 @@ class Plan:
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)
         if type(prompt) is not str:
-            conversation = conversation.going_over(route.wire)
+            conversation = conversation.going_over(route.wire, route.model.name)
             if conversation.has_files_to_fetch:
                 conversation = self._fetched(conversation, cancellation)
         return self._to(route, conversation, prompt, cancellation, index)
@@ -99,16 +99,16 @@ class Plan:
         )
 
         def make(route: Route, switch: Switch) -> Call:
-            going = conversation.going_over(route.wire)
+            going = conversation.going_over(route.wire, route.model.name)
             return self._to(route, going, prompt, cancellation, index, switch)
 
         return Failover(
-            routes[:1] if resumed else routes,  # one of them began it
+            routes,
             make,
             dynamic=self.routes.are_dynamic,
             preferred=preferred is not None,
             cached=self.routes.answers is not None and self.options.use_cache,
-            by_id=self._names_what_is_kept(conversation),
+            by_id=resumed or self._names_what_is_kept(conversation),  # one of them began it
             lacking=lacking,
             nobody=lambda lacking: self.routes.nobody(lacking, self._needs(conversation, tools)),
         )

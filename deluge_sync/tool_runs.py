@@ -46,7 +46,10 @@ Job = Union[Task, ToolResult]
 
 
 def failed(call: ToolCall, text: str) -> ToolResult:
-    """The result of a call that came to nothing."""
+    """The result of a call that came to nothing. What UTF-8 cannot hold of `text` is "?": the names
+    of files in exceptions may have it, and no request could be sent with it.
+    """
+    text = text.encode("utf-8", "replace").decode()
     if len(text) > LONGEST_COMPLAINT:
         text = text[:LONGEST_COMPLAINT] + " [cut]"
     return ToolResult(call.id, text, call.name, is_error=True, kind=call.kind)

@@ -190,6 +190,14 @@ def test_a_turn_that_the_vendor_paused_is_sent_back_as_it_is_and_counts(client: 
     assert len(conversation) == 3
 
 
+def test_a_turn_that_the_vendor_paused_need_not_be_the_object_yet(client: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    one = client(Reply("searching", finish="pause_turn"), '{"a": 1}')
+    _, response = one.run_agent_loop("Go", tools=[], output_schema=schema)
+    assert response.parsed == {"a": 1}
+    assert one.sandbox.requests == 2
+
+
 def test_a_forced_choice_holds_for_the_first_round_only(client: Any) -> None:
     one = client(asks(("add", {"a": 1})), "done")
     one.run_agent_loop("Go", tools=[add], tool_choice="required")
@@ -283,6 +291,46 @@ def test_a_result_that_json_has_no_form_for_is_an_error(client: Any) -> None:
     result = only_result(client(asks(("handle", {})), "done"), handle)
     assert result.is_error
     assert "handle cannot be written as JSON" in result.content
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ToolResult("", {"a": 1}),  # type: ignore[arg-type]
+        ToolResult("", None),  # type: ignore[arg-type]
+        ToolResult("", "half a pair: \ud800"),
+        ToolResult("", "text", images=("no picture",)),  # type: ignore[arg-type]
+    ],
+)
+def test_a_tool_result_that_cannot_be_sent_is_an_error(client: Any, given: ToolResult) -> None:
+    def handle() -> str:
+        return given  # type: ignore[return-value]
+
+    result = only_result(client(asks(("handle", {})), "done"), handle)
+    assert result.is_error
+    assert "handle" in result.content
+
+
+def test_what_utf_8_cannot_hold_of_a_complaint_is_replaced(client: Any) -> None:
+    def find() -> str:
+        raise ValueError("no file caf\udce9")  # as `os.listdir` names a file in Latin-1
+
+    assert only_result(client(asks(("find", {})), "done"), find).content == (
+        "ValueError: no file caf?"
+    )
+
+
+def test_what_a_tool_does_to_its_arguments_does_not_change_the_conversation(client: Any) -> None:
+    one = client(asks(("pop", {"items": [{"a": 1}, {"b": 2}]})), "done")
+
+    def pop(items: list[Any]) -> str:
+        items[0]["open"] = object()
+        return str(len(items))
+
+    schema = {"type": "object", "properties": {"items": {"type": "array"}}}
+    one.run_agent_loop("Go", tools=[Tool("pop", parameters=schema, run=pop)])
+    (call,) = one.sandbox.journal[-1].body["messages"][1]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"items": [{"a": 1}, {"b": 2}]}
 
 
 def test_a_long_result_is_cut_and_says_so(client: Any) -> None:

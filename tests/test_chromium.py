@@ -233,6 +233,18 @@ def _children() -> dict[int, str]:
             if not stat.startswith("Z") and name != "ps" and descends(int(pid))}  # fmt: skip
 
 
+def test_what_is_given_up_while_it_waits_for_the_page_is_not_done_later() -> None:
+    screen, gate, done = ChromiumScreen("http://127.0.0.1/", timeout=0.05), threading.Event(), []
+    with ThreadPoolExecutor(1) as worker:
+        screen._worker = worker
+        busy = worker.submit(gate.wait)
+        with pytest.raises(RuntimeError, match=r"did not answer within 0\.05 s"):
+            screen._do(lambda: done.append("click"))
+        gate.set()
+        busy.result()
+    assert not done
+
+
 @needs_chromium
 def test_a_page_that_cannot_be_opened_leaves_no_browser_behind() -> None:
     before = _children().keys()

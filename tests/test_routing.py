@@ -18,6 +18,7 @@ from deluge_sync import (
     RefusalError,
     Response,
 )
+from deluge_sync.call import Call
 from deluge_sync.engine.breaker import Breaker
 from deluge_sync.failover import EFFECTS
 from deluge_sync.testing import Fault, Sandbox
@@ -33,7 +34,12 @@ def pair() -> Iterator[tuple[Sandbox, Sandbox]]:
         yield first, second
 
 
-def client_of(pair: tuple[Sandbox, Sandbox], models: Any = None, **options: Any) -> Client:
+def client_of(
+    pair: tuple[Sandbox, Sandbox],
+    models: Any = None,
+    adapter: str = "openai_chat",
+    **options: Any,
+) -> Client:
     """A client of the models "a" and "b", each at a server of its own."""
     servers = dict(zip("ab", pair))
     options.setdefault("model_weights", "fallback")
@@ -41,7 +47,7 @@ def client_of(pair: tuple[Sandbox, Sandbox], models: Any = None, **options: Any)
     options.setdefault("max_tokens_per_minute", UNLIMITED)
     config = {
         "providers": {
-            name: {"adapter": "openai_chat", "base_url": server.base_url, "key_env": []}
+            name: {"adapter": adapter, "base_url": server.base_url, "key_env": []}
             for name, server in servers.items()
         },
         "models": {
@@ -150,14 +156,15 @@ def test_while_all_are_shut_calls_are_tried_all_the_same(pair: tuple[Sandbox, Sa
     assert client.complete("hello").completion == "hello"
 
 
+@pytest.mark.parametrize(("fault", "kind"), [("404", "not_found"), ("403", "auth")])
 def test_what_one_prompt_names_and_does_not_exist_shuts_no_account(
-    pair: tuple[Sandbox, Sandbox],
+    pair: tuple[Sandbox, Sandbox], fault: str, kind: str
 ) -> None:
     client = client_of(pair, {name: {"supports": ["pdf"]} for name in "ab"})
     lane = client._workers().routes.draw().lanes[-1]
     prompt = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]
-    pair[0].script(["404"])
-    assert way(client.map([prompt])[0])[0] == ("a", "not_found")
+    pair[0].script([fault])
+    assert way(client.map([prompt])[0])[0] == ("a", kind)
     assert not lane.breaker.is_open
     assert client.complete("hello").model == "a/a"
 
@@ -263,3 +270,33 @@ def _picture() -> Any:
     from deluge_sync import Image, Message
 
     return Message("user", (Image(media_type="image/png", data=b"\x89PNG\r\n\x1a\n"),))
+
+
+def test_an_answer_in_the_background_is_found_at_the_model_that_began_it(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair, {name: {"id": "gpt-4.1-mini"} for name in "ab"}, "openai_responses")
+    begun = client.start_background("hello", prefer_model="b")
+    response = client.resume_background(begun.response_id or "", prefer_model="a")
+    assert way(response) == [("a", "not_found"), ("b", "answered")]
+    assert client.complete("hello", prefer_model="a").model == begun.model.replace("b/", "a/")
+
+
+def test_ctrl_c_on_the_way_to_another_model_leaves_nothing_announced(
+    pair: tuple[Sandbox, Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(pair)
+    clock = give_clock(client, "b")
+    lane = client._workers().routes.to(client.models[1]).lanes[-1]
+    lane.breaker.failed(lane.breaker.pass_anyway(), at_once=True)
+    clock.now += 60
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Call, "go_on_from", interrupted)
+    pair[0].script(["401"])
+    with pytest.raises(KeyboardInterrupt):
+        client.complete("hello")
+    assert lane._announced == 0
+    assert lane.breaker.seconds_shut() == 0  # the probe was given back

@@ -514,7 +514,7 @@ class TestPickling:
 
 PARTS = (
     Text("So."),
-    Thinking("Hm.", "c2ln", origin="gemini"),
+    Thinking("Hm.", "c2ln", origin="gemini", model="google/m"),
     ToolCall("c1", "look", {"at": [1, {"a": None}]}, "c2ln", "gemini"),
     ToolCall("c2", "click", {"x": 0}, kind="computer"),
     ToolResult("c1", "", "look", True, (PICTURE, Image(url="https://x/a.png"))),
@@ -599,3 +599,16 @@ class TestConversation:
         conversation = Conversation((Message("tool", PARTS[4:7]),), "google/m")
         again = pickle.loads(pickle.dumps(conversation))
         assert (again, again.model) == (conversation, "google/m")
+
+
+def test_signed_thinking_goes_back_to_the_model_that_thought_and_to_no_other():
+    thought = Thinking("Hm.", "c2ln")
+    said = Message("assistant", (thought, ToolCall("c1", "look", {}, "c2ln"), VendorBlock({})))
+    marked = said.coming_over("anthropic", "anthropic/a")
+    assert marked.going_over("anthropic", "anthropic/a") is marked
+    assert marked.going_over("anthropic", "anthropic/b").parts == (
+        Thinking("Hm."),
+        *marked.parts[1:],
+    )
+    old = said.coming_over("anthropic")  # as written before models were noted
+    assert old.going_over("anthropic", "anthropic/b") is old

@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
@@ -200,7 +201,15 @@ class ChromiumScreen:
         worker = self._worker
         if worker is None:
             raise RuntimeError("this screen is not open")
-        return worker.submit(work).result(self._timeout)
+        doing = worker.submit(work)
+        try:
+            return doing.result(self._timeout)
+        except futures.TimeoutError:
+            if doing.done():
+                raise  # its own
+            raise RuntimeError(f"the page did not answer within {self._timeout:g} s") from None
+        finally:
+            doing.cancel()  # what was given up is not to be done later
 
     def _page(self) -> Page:
         # Playwright learns of pages that came and went while it is asked something.

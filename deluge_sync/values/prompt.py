@@ -35,7 +35,8 @@ class Thinking:
 
     `signature` is the vendor's proof that must go back with it unchanged (at OpenAI, the encrypted
     thinking itself, with its `id`); `redacted` marks thinking that is sent only as an opaque blob
-    (then `text` is that blob). `origin` is the wire format it came over: no other one's proof.
+    (then `text` is that blob). `origin` is the wire format it came over, `model` the one that
+    thought: for others it is no proof, and some refuse it.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Thinking:
     redacted: bool = False
     id: str | None = None
     origin: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,21 +121,23 @@ class Message:
         """An assistant's message."""
         return cls("assistant", (Text(text),))
 
-    def coming_over(self, wire: str) -> Message:
-        """With the proofs in it marked as those of a wire format."""
+    def coming_over(self, wire: str, model: str | None = None) -> Message:
+        """With the proofs in it marked as those of a wire format, and of a model."""
         if len(self.parts) == 1 and type(self.parts[0]) is Text:
             return self
         if not any(_is_signed(part) for part in self.parts):
             return self
-        return Message(self.role, tuple(_marked(part, wire) for part in self.parts))
+        return Message(self.role, tuple(_marked(part, wire, model) for part in self.parts))
 
-    def going_over(self, wire: str) -> Message:
-        """Without the proofs that another wire format gave, and the thinking only they show."""
-        if not any(_is_foreign(part, wire) for part in self.parts):
+    def going_over(self, wire: str, model: str | None = None) -> Message:
+        """Without the proofs that another wire format gave, and the thinking only they show; with
+        a `model`, also without those of what another model thought (Anthropic answers 400 to them).
+        """
+        if not any(_is_foreign(part, wire, model) for part in self.parts):
             return self
         parts = []
         for part in self.parts:
-            if not _is_foreign(part, wire):
+            if not _is_foreign(part, wire, model):
                 parts.append(part)
             elif isinstance(part, ToolCall):
                 parts.append(replace(part, signature=None, origin=None))
@@ -199,15 +203,19 @@ def _is_signed(part: Part) -> bool:
     )
 
 
-def _marked(part: Part, wire: str) -> Part:
-    if isinstance(part, (Thinking, ToolCall, VendorBlock)) and _is_signed(part):
+def _marked(part: Part, wire: str, model: str | None) -> Part:
+    if isinstance(part, Thinking) and _is_signed(part):
+        return replace(part, origin=wire, model=model)
+    if isinstance(part, (ToolCall, VendorBlock)) and _is_signed(part):
         return replace(part, origin=wire)
     return part
 
 
-def _is_foreign(part: Part, wire: str) -> bool:
-    signed = isinstance(part, (Thinking, ToolCall, VendorBlock))
-    return signed and part.origin not in (None, wire)  # type: ignore[union-attr]
+def _is_foreign(part: Part, wire: str, model: str | None) -> bool:
+    if not isinstance(part, (Thinking, ToolCall, VendorBlock)) or part.origin is None:
+        return False
+    others = isinstance(part, Thinking) and None not in (part.model, model) and part.model != model
+    return part.origin != wire or others
 
 
 @dataclass(frozen=True)
@@ -296,9 +304,9 @@ class Conversation:
             texts.append(message.text or "")
         return "\n\n".join(texts) if texts else None
 
-    def going_over(self, wire: str) -> Conversation:
-        """Without what only another wire format understands (see `Message.going_over`)."""
-        messages = tuple(message.going_over(wire) for message in self.messages)
+    def going_over(self, wire: str, model: str | None = None) -> Conversation:
+        """Without what only another wire format, or model, takes (see `Message.going_over`)."""
+        messages = tuple(message.going_over(wire, model) for message in self.messages)
         return self if messages == self.messages else Conversation(messages, self.model)
 
     @property

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple, Optional
 from .errors import CallError, DelugeError
 from .prompt import Message, Text, ToolCall
 
+PAUSED = "pause_turn"
+"""A finish reason: the vendor's own tools take long, and it wants to be asked to go on
+(Anthropic)."""
+
 
 class Usage(NamedTuple):
     """Tokens of one answer, with one meaning for all vendors.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import json
@@ -214,7 +215,8 @@ class Tool:
 
         An `OutputError` says what does not fit, for the model to mend.
         """
-        given = dict(call.arguments)
+        # A copy of all of it: the call goes back to the model as it came, whatever `run` changes.
+        given = copy.deepcopy(dict(call.arguments))
         if self.record is None:
             problems = problems_of(given, self.parameters)
             if problems:
@@ -342,6 +344,7 @@ def result_of(value: Any, call: ToolCall) -> ToolResult:
     as JSON (dataclasses and Pydantic models too). A `PromptError` says what JSON has no form for.
     """
     if isinstance(value, ToolResult):
+        _check_result(value, call.name)
         return dataclasses.replace(value, tool_call_id=call.id, name=call.name, kind=call.kind)
     if isinstance(value, Image):
         return ToolResult(call.id, "", call.name, images=(value,), kind=call.kind)
@@ -351,10 +354,10 @@ def result_of(value: Any, call: ToolCall) -> ToolResult:
     ):  # fmt: skip
         text = "\n".join(item for item in items if isinstance(item, str))
         images = tuple(item for item in items if isinstance(item, Image))
+        _check_text(text, call.name)
         return ToolResult(call.id, text, call.name, images=images, kind=call.kind)
     text = value if isinstance(value, str) else _json(value, call.name)
-    if not text.isascii():
-        _check_text(text, call.name)
+    _check_text(text, call.name)
     return ToolResult(call.id, text, call.name, kind=call.kind)
 
 
@@ -365,7 +368,18 @@ def _json(value: Any, name: str) -> str:
         raise PromptError(f"the result of tool {name} cannot be written as JSON: {error}") from None
 
 
+def _check_result(result: ToolResult, name: str) -> None:
+    if not isinstance(result.content, str):
+        kind = type(result.content).__name__
+        raise PromptError(f"the content of tool {name}'s ToolResult must be a string, not {kind}")
+    if not all(isinstance(item, Image) for item in result.images):
+        raise PromptError(f"the images of tool {name}'s ToolResult must be Images")
+    _check_text(result.content, name)
+
+
 def _check_text(text: str, name: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

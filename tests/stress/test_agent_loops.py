@@ -260,6 +260,6 @@ def test_tools_that_never_return_hold_up_neither_their_loops_nor_others() -> Non
         gate.set()
     told = Counter(response.completion for _, response in results)
     assert sum(told.values()) == 100
-    assert told["the tool did not finish within 0.05 s"] == left
-    assert told["not run: too many tools that timed out still run"] == 100 - left
+    assert told["Error: the tool did not finish within 0.05 s"] == left
+    assert told["Error: not run: too many tools that timed out still run"] == 100 - left
     assert 64 <= left < 64 + 8
