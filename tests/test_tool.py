@@ -612,3 +612,12 @@ def test_signed_thinking_goes_back_to_the_model_that_thought_and_to_no_other():
     )
     old = said.coming_over("anthropic")  # as written before models were noted
     assert old.going_over("anthropic", "anthropic/b") is old
+
+
+def test_a_raw_schema_that_says_nothing_of_other_arguments_allows_none() -> None:
+    silent = {"type": "object", "properties": {"query": {"type": "string"}}}
+    call = ToolCall("1", "search", {"query": "x", "admin": True})
+    with pytest.raises(OutputError, match="admin: is a field that is not asked for"):
+        Tool("search", parameters=silent).arguments_of(call)
+    open_to_more = {**silent, "additionalProperties": True}
+    assert Tool("search", parameters=open_to_more).arguments_of(call) == call.arguments

@@ -35,6 +35,12 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 CHOICES = ("auto", "none", "required")
 
+_SPEAKS_OF_OTHERS = frozenset(
+    ("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames")
+    + ("allOf", "anyOf", "oneOf", "$ref", "if")
+)
+"""A schema without any of these is taken to mean its `properties` and no others."""
+
 _NOTHING: Mapping[str, Any] = {
     "type": "object",
     "properties": {},
@@ -217,14 +223,13 @@ class Tool:
         """
         # A copy of all of it: the call goes back to the model as it came, whatever `run` changes.
         given = copy.deepcopy(dict(call.arguments))
-        if self.record is None:
-            problems = problems_of(given, self.parameters)
-            if problems:
-                raise _misfit(self.name, [str(problem) for problem in problems])
-            return given
-        problems = problems_of(given, schema_of(self.record, lenient=True))
+        schema = self.parameters if self.record is None else schema_of(self.record, lenient=True)
+        problems = [str(problem) for problem in problems_of(given, schema)]
+        problems = problems or _undeclared(given, schema)
         if problems:
-            raise _misfit(self.name, [str(problem) for problem in problems])
+            raise _misfit(self.name, problems)
+        if self.record is None:
+            return given
         try:
             read = typed(given, self.record)
         except MisfitError as error:
@@ -401,6 +406,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _undeclared(given: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Arguments that a schema allows only by saying nothing: `run` may have some that the model is
+    not to give.
+    """
+    if not _SPEAKS_OF_OTHERS.isdisjoint(schema):
+        return []
+    declared = schema.get("properties", {})
+    return [f"{name}: is a field that is not asked for" for name in given if name not in declared]
 
 
 def _misfit(name: str, problems: list[str]) -> OutputError:
