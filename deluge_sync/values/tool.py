@@ -36,8 +36,17 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CHOICES = ("auto", "none", "required")
 
 _SPEAKS_OF_OTHERS = frozenset(
-    ("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames")
-    + ("allOf", "anyOf", "oneOf", "$ref", "if")
+    {
+        "additionalProperties",
+        "patternProperties",
+        "unevaluatedProperties",
+        "propertyNames",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "if",
+        "$ref",
+    }
 )
 """A schema without any of these is taken to mean its `properties` and no others."""
 
