@@ -338,7 +338,9 @@ class Failover:
         error = None if response is None else response.error
         account = WORKS if error is None else _effect(error).account
         unsent = entry.sent_at < 0 or response is None
-        if unsent or account is None or (self._by_id and _names(error, "not_found")):
+        # What was not found may be an answer in the background, and not the model.
+        by_id = self._by_id or self._latest().is_final
+        if unsent or account is None or (by_id and _names(error, "not_found")):
             breaker.abandoned(entry)
         elif account is WORKS:
             breaker.succeeded(entry)

@@ -103,12 +103,12 @@ class Plan:
             return self._to(route, going, prompt, cancellation, index, switch)
 
         return Failover(
-            routes[:1] if resumed else routes,  # one of them began it
+            routes,
             make,
             dynamic=self.routes.are_dynamic,
             preferred=preferred is not None,
             cached=self.routes.answers is not None and self.options.use_cache,
-            by_id=self._names_what_is_kept(conversation),
+            by_id=resumed or self._names_what_is_kept(conversation),
             lacking=lacking,
             nobody=lambda lacking: self.routes.nobody(lacking, self._needs(conversation, tools)),
         )
