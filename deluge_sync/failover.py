@@ -338,9 +338,7 @@ class Failover:
         error = None if response is None else response.error
         account = WORKS if error is None else _effect(error).account
         unsent = entry.sent_at < 0 or response is None
-        # What was not found may be an answer in the background, and not the model.
-        by_id = self._by_id or self._latest().is_final
-        if unsent or account is None or (by_id and _names(error, "not_found")):
+        if unsent or account is None or self._is_of_an_id(error):
             breaker.abandoned(entry)
         elif account is WORKS:
             breaker.succeeded(entry)
@@ -349,6 +347,12 @@ class Failover:
         else:
             retry_after = None if error is None else error.retry_after
             breaker.failed(entry, at_once=account is SHUT, retry_after=retry_after)
+
+    def _is_of_an_id(self, error: DelugeError | None) -> bool:
+        """Whether it is not the model that was not found, but what was asked for by its id: an
+        answer in the background, once begun, too.
+        """
+        return _names(error, "not_found") and (self._by_id or self._latest().is_final)
 
     def _withdraw(self) -> None:
         lane, self._announced = self._announced, None
