@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
+from contextlib import closing
 
 from common import Claim, arguments, report, say
 
@@ -12,7 +12,9 @@ from deluge_sync import Client
 from deluge_sync.engine.breaker import LONGEST_INTERVAL
 from deluge_sync.testing import Fault, Sandbox
 
-WINDOW = 60.0
+CALLS_AFTER = 400
+"""Calls after it is back that its share is counted of."""
+
 LIMITS = {"small": 600, "large": 1_200}
 
 
@@ -33,7 +35,6 @@ def client_of(servers: dict[str, Sandbox], weights: str, **options: object) -> C
 def heals(seconds: float) -> list[Claim]:
     """Model A answers 401 for so long; calls come all the time, at about 40 a second."""
     say(f"401 for {seconds:.0f} s, then well")
-    refusals = Fault("401", times=1_000_000)
     with Sandbox(keep_bodies=False) as sick, Sandbox(keep_bodies=False) as well:
         client = client_of(
             {"sick": sick, "well": well},
@@ -41,24 +42,26 @@ def heals(seconds: float) -> list[Claim]:
             max_requests_per_minute=1e9,
             max_tokens_per_minute=1e12,
         )
-        sick.script([refusals])
-        began = time.monotonic()
-        healed_at = began + seconds
-        timer = threading.Timer(seconds, sick._faults.clear)
-        timer.start()
-        outcomes = []
-        while time.monotonic() < healed_at + LONGEST_INTERVAL + 10:
+        sick.script([Fault("401", times=1_000_000)])
+        healed_at = time.monotonic() + seconds
+        back, errors, asked = float("inf"), 0, 0
+        after: list[str] = []
+        while len(after) < CALLS_AFTER and time.monotonic() < healed_at + LONGEST_INTERVAL + 10:
+            if sick.pending_faults and time.monotonic() >= healed_at:
+                sick.clear_faults()
             response = client.map(["Are you well?"])[0]
-            outcomes.append((time.monotonic() - healed_at, response))
+            asked += 1
+            errors += response.is_error
+            if back < float("inf"):
+                after.append(response.model)
+            elif response.model == "sick/sick":
+                back = time.monotonic() - healed_at
             time.sleep(0.025)
         refused = sum(record.status == 401 for record in sick.journal)
-    errors = sum(response.is_error for _, response in outcomes)
-    back = min((at for at, one in outcomes if one.model == "sick/sick"), default=float("inf"))
-    after = [one.model for at, one in outcomes if at > back]
     share = after.count("sick/sick") / max(len(after), 1)
     what = f"model A answers 401 for {seconds:.0f} s, uniform weights"
     return [
-        Claim(f"{what}: errors that callers see", "0", f"{errors} of {len(outcomes)}", not errors),
+        Claim(f"{what}: errors that callers see", "0", f"{errors} of {asked:,}", not errors),
         Claim(
             f"{what}: back after it healed",
             f"<= {LONGEST_INTERVAL:g} s",
@@ -70,9 +73,9 @@ def heals(seconds: float) -> list[Claim]:
     ]
 
 
-def together(own: float | None) -> list[Claim]:
-    """600 and 1,200 requests a minute, all the time for a minute."""
-    say(f"600 and 1,200 a minute, own limit {own}")
+def together(seconds: float, own: float | None) -> list[Claim]:
+    """600 and 1,200 requests a minute, all the time for so long."""
+    say(f"600 and 1,200 a minute for {seconds:.0f} s, own limit {own}")
     servers = {
         name: Sandbox(requests_per_minute=limit, delay=0.05, keep_bodies=False)
         for name, limit in LIMITS.items()
@@ -82,27 +85,31 @@ def together(own: float | None) -> list[Claim]:
         client = client_of(servers, "dynamic", max_tokens_per_minute=1e12, **named)
         began = time.monotonic()
         answered: Counter[str] = Counter()
-        for response in client.imap(["How many?"] * 4_000, ordered=False, max_new_tokens=16):
-            if time.monotonic() - began >= WINDOW:
-                break
-            answered[response.model] += not response.is_error
+        responses = client.imap(["How many?"] * 4_000, ordered=False, max_new_tokens=16)
+        with closing(responses):
+            for response in responses:
+                if time.monotonic() - began >= seconds:
+                    break
+                answered[response.model] += not response.is_error
         refused = sum(r.status == 429 for server in servers.values() for r in server.journal)
-    total = sum(answered.values())
+    total, target = sum(answered.values()), 0.95 * sum(LIMITS.values()) * seconds / 60
     what = f'600 and 1,200 a minute, "dynamic", own limit {"none" if own is None else f"{own:g}"}'
     return [
         Claim(
-            f"{what}: answered in a minute",
-            ">= 1,710",
+            f"{what}: answered in {seconds:.0f} s",
+            f">= {target:,.0f}",
             f"{total:,} ({dict(answered)})",
-            total >= 0.95 * sum(LIMITS.values()),
+            total >= target,
         ),
         Claim(f"{what}: refused by the servers' count", "0", str(refused), refused == 0),
     ]
 
 
 def main() -> None:
+    """With `--quick` the window is too short for a server's limit of a minute to be met."""
     options = arguments(__doc__).parse_args()
-    claims = [*together(None), *together(1_800), *heals(15 if options.quick else 60)]
+    window, outage = (10, 5) if options.quick else (60, 60)
+    claims = [*together(window, None), *together(window, 1_800), *heals(outage)]
     report("Routing", claims, "", options.json)
 
 

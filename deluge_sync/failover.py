@@ -338,7 +338,7 @@ class Failover:
         error = None if response is None else response.error
         account = WORKS if error is None else _effect(error).account
         unsent = entry.sent_at < 0 or response is None
-        if unsent or account is None or (self._by_id and _is_of_id(error)):
+        if unsent or account is None or self._is_of_an_id(error):
             breaker.abandoned(entry)
         elif account is WORKS:
             breaker.succeeded(entry)
@@ -347,6 +347,12 @@ class Failover:
         else:
             retry_after = None if error is None else error.retry_after
             breaker.failed(entry, at_once=account is SHUT, retry_after=retry_after)
+
+    def _is_of_an_id(self, error: DelugeError | None) -> bool:
+        """Whether it is not the model that was not found, but what was asked for by its id: an
+        answer in the background, once begun, too.
+        """
+        return _is_of_id(error) and (self._by_id or self._latest().is_final)
 
     def _withdraw(self) -> None:
         lane, self._announced = self._announced, None
@@ -388,7 +394,9 @@ def _names(error: DelugeError | None, kind: str) -> bool:
 
 def _is_of_id(error: DelugeError | None) -> bool:
     """Whether it may be about what the prompt names: Google says 403 of another account's file."""
-    return _names(error, "not_found") or (_names(error, "auth") and error.status == 403)  # type: ignore[union-attr]
+    if error is None:
+        return False
+    return error.kind == "not_found" or (error.kind == "auth" and error.status == 403)
 
 
 def _moves(error: DelugeError) -> bool:

@@ -12,6 +12,7 @@ from .values.plain import (
     logprobs_from_plain,
     message_from_plain,
     message_to_plain,
+    route_from_plain,
     usage_from_plain,
 )
 from .values.prompt import Conversation, Message, Text
@@ -90,7 +91,8 @@ def _digest(value: Any, digits: int) -> str:
 def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dict[str, Any]:
     """`response` as a row; `prompt` is what it shows as its prompt.
 
-    The whole `content` is there only where it is more than one text, `request` only with `origin`.
+    The whole `content` is there only where it is more than one text, `route` only of a client of
+    several models, `request` only with `origin`.
     """
     row = {
         "index": response.index,
@@ -111,6 +113,8 @@ def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dic
         row["response_id"] = response.response_id
     if response.service_tier is not None:
         row["service_tier"] = response.service_tier
+    if response.route:
+        row["route"] = [step._asdict() for step in response.route]
     if response.logprobs is not None:
         row["logprobs"] = response.logprobs
     if response.content is not None and not _is_one_text(response.content):
@@ -152,6 +156,7 @@ def response_of(row: Mapping[str, Any], prompt: Any) -> Response:
         response_id=_checked(row, "response_id", str),
         service_tier=_checked(row, "service_tier", str),
         logprobs=logprobs_from_plain(row.get("logprobs")),
+        route=route_from_plain(row.get("route", ())),
     )
 
 

@@ -105,6 +105,27 @@ def test_a_failed_call_gives_exit_code_1_and_its_reason(sandbox: Sandbox) -> Non
     assert "1 answered, 1 failed" in done.stderr
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_of_several_models_one_takes_over_and_the_rows_say_the_way(
+    sandbox: Sandbox, tmp_path: Path, resume: bool
+) -> None:
+    provider = {"adapter": "openai_chat", "base_url": sandbox.base_url, "key_env": []}
+    models = {name: {"id": name, "provider": "here"} for name in ("first", "second")}
+    config = tmp_path / "config.yaml"  # JSON is YAML
+    config.write_text(json.dumps({"providers": {"here": provider}, "models": models}))
+    target = tmp_path / "out.jsonl"
+    sandbox.script([Fault("404")])
+    flags = ("--config", str(config), "-m", "first", "-m", "second", "-o", str(target))
+    done = deluge("map", "-", *flags, *(["--resume"] if resume else []), stdin="hello\n")
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(target.read_text())
+    assert (row["completion"], row["model"]) == ("hello", "here/second")
+    assert row["route"] == [
+        {"model": "here/first", "outcome": "not_found"},
+        {"model": "here/second", "outcome": "answered"},
+    ]
+
+
 def test_no_prompts_are_no_error(sandbox: Sandbox) -> None:
     done = against(sandbox, "-", stdin="")
     assert (done.returncode, done.stdout) == (0, "")

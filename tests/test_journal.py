@@ -19,7 +19,8 @@ from deluge_sync import Conversation, JournalError, Message, Text, Thinking, Too
 from deluge_sync.journal import Journal, JournalFile, _Places
 from deluge_sync.rows import START, prompt_digest, response_of, row_of
 from deluge_sync.testing import Fault, Sandbox
-from deluge_sync.values.response import Response, Usage
+from deluge_sync.values.plain import MalformedError
+from deluge_sync.values.response import Response, RouteStep, Usage
 
 from .helpers import client_for
 
@@ -149,6 +150,22 @@ def test_a_row_gives_back_its_response(content: Message | None) -> None:
     )
     row = json.loads(json.dumps(row_of(response, "p")))
     assert response_of(row, "p") == response
+
+
+def test_a_row_gives_back_the_route_of_a_client_of_several_models() -> None:
+    route = (RouteStep("a/a", "auth"), RouteStep("b/b", "answered"))
+    row = json.loads(json.dumps(row_of(Response("b/b", "p", 0, route=route), "p")))
+    assert row["route"][0] == {"model": "a/a", "outcome": "auth"}
+    assert response_of(row, "p").route == route
+    assert "route" not in row_of(Response("a/a", "p", 0), "p")
+
+
+@pytest.mark.parametrize(
+    "route", [None, 3, ["a"], [["a", "auth"]], [{"model": "a"}], [{"model": "a", "outcome": 1}]]
+)
+def test_a_route_that_is_none_is_malformed(route: Any) -> None:
+    with pytest.raises(MalformedError, match="not a route"):
+        response_of({**row_of(Response("m", "p", 0), "p"), "route": route}, "p")
 
 
 # The file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +13,22 @@ import pytest
 from deluge_sync import (
     AuthError,
     BadRequestError,
+    CallCancelledError,
     Client,
     ConfigError,
     Conversation,
+    DeadlineExceededError,
+    NotFoundError,
     PromptError,
     RefusalError,
     Response,
+    TooLongError,
 )
+from deluge_sync import background as background_module
 from deluge_sync.call import Call
 from deluge_sync.engine.breaker import Breaker
 from deluge_sync.failover import EFFECTS
-from deluge_sync.testing import Fault, Sandbox
+from deluge_sync.testing import Fault, Question, Reply, Sandbox
 from deluge_sync.values import errors
 
 from .helpers import UNLIMITED
@@ -264,6 +271,400 @@ def test_the_errors_that_move_a_call_are_kinds_that_there_are() -> None:
 def test_one_model_has_no_route_to_tell(sandbox: Sandbox) -> None:
     client = Client("gpt-4.1-mini", base_url=sandbox.base_url, api_key="k", progress="none")
     assert client.complete("hello").route == ()
+
+
+# Limits, money and time
+
+
+LIMITED = """
+providers:
+  small: {{adapter: openai_chat, base_url: "{0}", key_env: [], requests_per_minute: 600}}
+  large: {{adapter: openai_chat, base_url: "{1}", key_env: [], requests_per_minute: 1200}}
+models:
+  small: {{id: small, provider: small}}
+  large: {{id: large, provider: large}}
+client:
+  model_names: [small, large]
+  model_weights: dynamic
+  max_tokens_per_minute: 1000000000
+  progress: none
+"""
+
+
+def test_dynamic_takes_from_two_providers_as_much_as_the_limits_in_their_yaml_give(
+    tmp_path: Path,
+) -> None:
+    with Sandbox(requests_per_minute=600) as small, Sandbox(requests_per_minute=1_200) as large:
+        (tmp_path / "config.yaml").write_text(LIMITED.format(small.base_url, large.base_url))
+        client = Client.from_yaml(tmp_path / "config.yaml")
+        prompts = [f"prompt {number}" for number in range(75)]
+        responses = client.map(prompts, max_new_tokens=16)
+        assert [response.completion for response in responses] == prompts
+        assert 15 <= small.requests <= 35
+        assert small.requests + large.requests == 75  # nobody was refused
+
+
+TOO_LONG = Fault("400", code="context_length_exceeded")
+
+
+def test_a_prompt_that_is_too_long_goes_to_a_model_with_a_larger_window(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    windows = {"a": {"context_window": 8_000}, "b": {"context_window": 32_000}}
+    client = client_of(pair, windows)
+    pair[0].script([TOO_LONG])
+    assert way(client.complete("long")) == [("a", "too_long"), ("b", "answered")]
+    assert client.complete("short").model == "a/a"
+
+
+@pytest.mark.parametrize("window", [4_000, 8_000])
+def test_a_prompt_that_is_too_long_does_not_go_to_a_window_no_larger(
+    pair: tuple[Sandbox, Sandbox], window: int
+) -> None:
+    client = client_of(pair, {"a": {"context_window": 8_000}, "b": {"context_window": window}})
+    pair[0].script([TOO_LONG])
+    with pytest.raises(TooLongError):
+        client.complete("long")
+    assert pair[1].requests == 0
+
+
+PRICED = {name: {"prices": {"input": 1.0, "output": 2.0}} for name in "ab"}
+
+
+def test_money_set_aside_for_a_model_that_fails_is_there_for_the_next(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair, PRICED, max_cost=0.003)  # one such call may cost 0.002
+    pair[0].script(["500"])
+    response = client.complete("hello", max_new_tokens=1_000)
+    assert way(response) == [("a", "transient"), ("b", "answered")]
+    assert response.cost == pytest.approx(client.models[1].prices.cost(response.usage))
+    assert client._here.budget.spent == pytest.approx(response.cost)
+
+
+def test_a_runs_cost_is_that_of_the_answers_whoever_gave_them() -> None:
+    with Sandbox(tokens=(10, 20)) as first, Sandbox(tokens=(10, 20)) as second:
+        first.script([None] * 5 + [Fault("500", times=1_000)])
+        client = client_of((first, second), PRICED)
+        responses = client.map(["hello"] * 100, max_cost=0.01, max_new_tokens=20)
+        answered = [
+            record for one in (first, second) for record in one.journal if record.status == 200
+        ]
+        assert sum(response.attempts for response in responses) == first.requests + second.requests
+    assert len(answered) == sum(not response.is_error for response in responses) == 100
+    spent = 100 * client.models[0].prices.cost(responses[0].usage)
+    assert client.usage().cost == pytest.approx(spent) == pytest.approx(0.005)
+
+
+def test_a_cap_holds_over_all_models_together() -> None:
+    with Sandbox(tokens=(10, 20)) as first, Sandbox(tokens=(10, 20)) as second:
+        client = client_of((first, second), PRICED, model_weights="uniform")
+        responses = client.map(["hello"] * 100, max_cost=0.0025, max_new_tokens=20)
+        assert first.requests + second.requests < 60
+    assert {response.error.kind for response in responses if response.error} == {"budget"}
+    assert 0.001 < client.usage().cost <= 0.0025
+
+
+def test_an_answer_that_was_paid_for_counts_though_another_model_mends_it() -> None:
+    with (
+        Sandbox(answer="no JSON", tokens=(10, 5)) as first,
+        Sandbox(answer='{"a": 1}', tokens=(20, 7)) as second,
+    ):
+        first.script([None, "401"])
+        client = client_of((first, second), PRICED)
+        response = client.complete("Answer in JSON", json_mode=True, repair=1)
+    assert response.parsed == {"a": 1}
+    assert way(response) == [("a", "auth"), ("b", "answered")]
+    assert response.usage[:2] == (30, 12)
+    assert response.cost == pytest.approx((30 * 1.0 + 12 * 2.0) / 1e6)
+    assert client.usage().cost == pytest.approx(response.cost)
+
+
+def test_a_pause_longer_than_the_call_has_leaves_its_time_to_the_next_model(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair)
+    pair[0].script([Fault("429", retry_after=600)])
+    response = client.complete("hello", timeout=60)
+    assert way(response) == [("a", "throttled"), ("b", "answered")]
+
+
+def test_the_next_model_has_what_is_left_of_the_calls_time(pair: tuple[Sandbox, Sandbox]) -> None:
+    client = client_of(pair)
+    pair[0].script(["500"])
+    pair[1].script(["black_hole"])
+    with pytest.raises(DeadlineExceededError) as caught:
+        client.complete("hello", timeout=0.5)
+    assert way(caught.value.response) == [("a", "transient"), ("b", "deadline")]
+    assert caught.value.response.attempts == 2 == pair[0].requests + pair[1].requests
+
+
+# Many calls
+
+
+PROMPTS = [f"prompt {number}" for number in range(200)]
+
+
+@pytest.mark.parametrize("weights", ["fallback", "dynamic", "uniform", [1, 5]])
+@pytest.mark.parametrize("fault", ["401", "429", "500", "reset"])
+def test_with_one_model_failing_no_prompt_of_a_map_is_lost_and_their_order_is_kept(
+    pair: tuple[Sandbox, Sandbox], weights: Any, fault: str
+) -> None:
+    client = client_of(pair, model_weights=weights)
+    pair[0].script([Fault(fault, times=10_000)])
+    responses = client.map(PROMPTS)
+    assert [response.completion for response in responses] == PROMPTS
+    assert {response.model for response in responses} == {"b/b"}
+    assert sum(response.attempts for response in responses) == 200 + pair[0].requests
+    assert pair[0].requests < 40
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_model_that_fails_in_the_middle_of_a_run_costs_no_prompt(
+    pair: tuple[Sandbox, Sandbox], ordered: bool
+) -> None:
+    client = client_of(pair)
+    pair[0].script([None] * 100 + [Fault("401", times=10_000)])
+    responses = list(client.imap(PROMPTS, ordered=ordered))
+    responses.sort(key=lambda response: response.index or 0)
+    assert [response.completion for response in responses] == PROMPTS
+    assert Counter(response.model for response in responses) == {"a/a": 100, "b/b": 100}
+
+
+def test_who_goes_first_for_others_moves_on_like_any_call() -> None:
+    with Sandbox() as first, Sandbox(answer="fine") as second:
+        first.script([Fault("401", times=10_000)])
+        client = client_of((first, second))
+        prompts = [Conversation().system("Be kind.").user(str(n)) for n in range(40)]
+        responses = client.map(prompts, warm_first=True)
+        assert [response.completion for response in responses] == ["fine"] * 40
+        assert first.requests == 1  # all others were held until the breaker knew
+        assert second.requests == 40
+    assert len(responses[0].route) + 39 == sum(len(response.route) for response in responses)
+
+
+def test_a_beginning_is_warmed_at_each_model_that_is_asked(pair: tuple[Sandbox, Sandbox]) -> None:
+    client = client_of(pair, model_weights="uniform")
+    prompts = [Conversation().system("Be kind.").user(str(n)) for n in range(60)]
+    responses = client.map(prompts, warm_first=True)
+    assert [response.completion for response in responses] == [str(n) for n in range(60)]
+    assert min(pair[0].requests, pair[1].requests) > 5
+
+
+def test_of_many_that_ask_the_same_one_asks_the_model_that_takes_over(
+    pair: tuple[Sandbox, Sandbox], tmp_path: Path
+) -> None:
+    client = client_of(pair, cache=str(tmp_path))
+    pair[0].script([Fault("401", times=10_000)])
+    responses = client.map(["hello"] * 32)
+    assert {(response.completion, response.model) for response in responses} == {("hello", "b/b")}
+    assert pair[1].requests == 1
+    assert sum(response.attempts for response in responses) == pair[0].requests + 1
+    pair[0].clear()
+    hit = client.complete("hello")
+    assert (hit.model, hit.cached, hit.cost, pair[0].requests) == ("b/b", True, 0.0, 0)
+
+
+def test_an_answer_of_the_first_model_is_a_hit_while_it_is_down(
+    pair: tuple[Sandbox, Sandbox], tmp_path: Path
+) -> None:
+    client = client_of(pair, cache=str(tmp_path))
+    assert client.complete("hello").model == "a/a"
+    pair[0].script([Fault("401", times=10_000)])
+    assert client.complete("other").model == "b/b"
+    assert client.complete("hello").cached
+    assert client.complete("hello", use_cache=False).model == "b/b"
+
+
+def test_a_probe_that_was_cancelled_lets_another_one_go(pair: tuple[Sandbox, Sandbox]) -> None:
+    client = client_of(pair)
+    clock = give_clock(client, "a")
+    lane = client._workers().routes.draw().lanes[-1]
+    pair[0].script(["401", "black_hole"])
+    assert client.complete("hello").model == "b/b"
+    clock.now += 100
+    future = client.submit("probe")
+    pair[0].wait_for(2)
+    assert client.complete("hello").model == "b/b"  # one probe is enough
+    client.close()
+    with pytest.raises(CallCancelledError):
+        future.result(10)
+    assert client.complete("probe").model == "a/a"
+    assert not lane.breaker.is_open
+
+
+# Answers in the background
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_module, "FIRST_POLL", 0.01)
+    monkeypatch.setattr(background_module, "SLOWEST_POLL", 0.02)
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_an_answer_in_the_background_is_begun_where_a_model_is_up(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    pair[0].script(["500"])
+    response = client_of(pair).complete("hello", background=True)
+    assert (response.completion, response.model) == ("hello", "b/b")
+    assert way(response) == [("a", "transient"), ("b", "answered")]
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("fault", ["401", "404"])
+def test_an_answer_in_the_background_does_not_move_once_begun(
+    pair: tuple[Sandbox, Sandbox], fault: str
+) -> None:
+    client = client_of(pair)
+    pair[0].script([None, fault])
+    with pytest.raises(errors.CallError):
+        client.complete("hello", background=True)
+    assert pair[1].requests == 0
+    assert pair[0].journal[-1].path.endswith("/cancel")
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_look_that_fails_for_a_while_does_not_move_the_answer(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    pair[0].script([None, "500", "reset"])
+    response = client_of(pair).complete("hello", background=True)
+    assert way(response) == [("a", "answered")]
+    assert pair[1].requests == 0
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_an_answer_in_the_background_that_is_gone_says_nothing_of_its_model(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair)
+    pair[0].script([None, "404"])
+    with pytest.raises(NotFoundError):
+        client.complete("hello", background=True)
+    assert client.complete("hello").model == "a/a"
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("began", ["a", "b"])
+def test_an_answer_begun_by_any_of_the_models_is_found_again(
+    pair: tuple[Sandbox, Sandbox], began: str
+) -> None:
+    client = client_of(pair)
+    started = client.start_background("hello", prefer_model=began)
+    response = client.resume_background(started.response_id)
+    assert (response.completion, response.model) == ("hello", f"{began}/{began}")
+    with pytest.raises(NotFoundError):
+        client.resume_background("resp_of_nobody")
+    assert client.complete("hello").model == "a/a"
+
+
+# Conversations, loops and journals
+
+
+def test_a_conversation_follows_the_model_that_took_it_over(pair: tuple[Sandbox, Sandbox]) -> None:
+    client = client_of(pair)
+    first = client.complete("hello", prefer_model="last")
+    talk = Conversation().user("hello").with_response(first)
+    pair[0].script(["500"])
+    second = client.complete(talk.user("go on"), prefer_model="last")
+    assert (first.model, second.model) == ("a/a", "b/b")
+    talk = talk.user("go on").with_response(second).user("and on")
+    *_, third = client.stream_chat(talk, prefer_model="last")
+    assert third.model == "b/b"
+    assert [r.model for r in client.map([talk, "new"], prefer_model="last")] == ["b/b", "a/a"]
+
+
+ADAPTERS = ("openai_chat", "openai_responses", "anthropic", "gemini")
+
+
+def base_url(server: Sandbox, adapter: str) -> str:
+    return {"anthropic": server.anthropic_url, "gemini": server.gemini_url}.get(
+        adapter, server.base_url
+    )
+
+
+def two_vendors(pair: tuple[Sandbox, Sandbox], adapters: tuple[str, str]) -> Client:
+    """A client of "a" and "b", each over its wire format."""
+    config = {
+        "providers": {
+            name: {"adapter": adapter, "base_url": base_url(server, adapter), "key_env": []}
+            for name, server, adapter in zip("ab", pair, adapters)
+        },
+        "models": {
+            name: {
+                "id": "gemini-3.5-flash" if adapter == "gemini" else f"model-{name}",
+                "provider": name,
+                "supports": ["tools", "reasoning"],
+                **({"thinking": "level"} if adapter == "gemini" else {}),
+            }
+            for name, adapter in zip("ab", adapters)
+        },
+    }
+    return Client(["a", "b"], config=config, model_weights="fallback", progress="none")
+
+
+@pytest.mark.parametrize("second", ADAPTERS)
+@pytest.mark.parametrize("first", ADAPTERS)
+@pytest.mark.parametrize("fault", ["401", "500"])
+def test_a_loop_goes_on_at_another_vendor_when_a_model_dies_between_rounds(
+    first: str, second: str, fault: str
+) -> None:
+    asked = [("add", {"left": 1, "right": 2}), ("add", {"left": 3, "right": 4})]
+    both = Reply("I add.", thinking="Two sums.", tool_calls=asked)
+    one = Reply("Once more.", thinking="One sum.", tool_calls=[("add", {"left": 3, "right": 7})])
+    with Sandbox(answer=both) as dying, Sandbox(answer=[one, "ten"]) as living:
+        client = two_vendors((dying, living), (first, second))
+
+        def add(left: int, right: int) -> int:
+            """The sum."""
+            if dying.requests == 1 and not dying.pending_faults:
+                dying.script([Fault(fault, times=10_000)])
+            return left + right
+
+        rounds: list[Any] = []
+        talk, response = client.run_agent_loop("Add", tools=[add], on_round=rounds.append)
+        assert living.requests == 2
+        assert {record.status for record in living.journal} == {200}
+    assert [one.response.model[0] for one in rounds] == ["a", "b", "b"]
+    assert response.completion == "ten"
+    given = [part.content for m in talk.messages if m.role == "tool" for part in m.parts]
+    assert given == ["3", "7", "10"]
+
+
+def test_loops_of_a_client_survive_a_model_that_dies_among_them() -> None:
+    def answer(question: Question) -> Any:
+        last = question.body["messages"][-1]
+        if last["role"] == "tool":
+            return f"{question.body['messages'][0]['content']}: {last['content']}"
+        return Reply(tool_calls=[("double", {"number": int(last["content"])})])
+
+    with Sandbox(answer=answer) as first, Sandbox(answer=answer) as second:
+        client = client_of((first, second), {name: {"supports": ["tools"]} for name in "ab"})
+        first.script([None] * 30 + [Fault("401", times=10_000)])
+
+        def double(number: int) -> int:
+            """Twice that."""
+            return 2 * number
+
+        results = client.map_agent_loops(map(str, range(40)), tools=[double])
+    assert [one.completion for _, one in results] == [f"{n}: {2 * n}" for n in range(40)]
+    assert {one.model for _, one in results} >= {"b/b"}
+
+
+def test_a_journal_keeps_the_route(pair: tuple[Sandbox, Sandbox], tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    client = client_of(pair, model_weights="fallback")
+    pair[0].script([Fault("500", match="one")])
+    first = client.map(["one", "two"], journal=path)
+    again = client.map(["one", "two"], journal=path)
+    assert pair[0].requests + pair[1].requests == 3
+    assert way(again[0]) == [("a", "transient"), ("b", "answered")]
+    assert [one.route for one in again] == [one.route for one in first]
+    assert [one.model for one in again] == ["b/b", "a/a"]
+    rows = sorted(map(json.loads, path.read_text().splitlines()), key=lambda row: row["index"])
+    assert rows[1]["route"] == [{"model": "a/a", "outcome": "answered"}]
 
 
 def _picture() -> Any:

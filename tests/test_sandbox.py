@@ -165,6 +165,13 @@ class TestJournal:
         post(sandbox.port)
         assert sandbox.journal[0].index == 1
 
+    def test_clear_faults_keeps_the_journal(self, sandbox):
+        sandbox.script(["500"] * 100)
+        assert post(sandbox.port) == 500
+        sandbox.clear_faults()
+        assert post(sandbox.port) == 200
+        assert (sandbox.requests, sandbox.pending_faults) == (2, 0)
+
     def test_wait_for_returns_when_enough_have_come_and_else_gives_up(self, sandbox):
         sender = threading.Thread(target=post, args=(sandbox.port,))
         sender.start()

@@ -69,7 +69,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("input", help=".txt (a prompt a line), .jsonl, .csv, or - for stdin")
     parser.add_argument("-o", "--output", help="JSON lines; without it they go to stdout")
-    parser.add_argument("-m", "--model", required=True, help="see `deluge-sync models`")
+    parser.add_argument(
+        "-m",
+        "--model",
+        required=True,
+        action="append",
+        help="see `deluge-sync models`; repeated, each is asked where those before it fail",
+    )
     parser.add_argument("--field", help="which field of a .jsonl or .csv row is the prompt")
     parser.add_argument("--system", help="a system prompt for all")
     parser.add_argument("--limit", type=_count, help="only the first LIMIT prompts")
@@ -100,6 +106,8 @@ def run(options: argparse.Namespace) -> int:
     """Answer the prompts; gives the exit code."""
     said = {name: value for name, value in vars(options).items() if name in CLIENT_FLAGS}
     options.max_cost = said.pop("max_cost", None)  # of this run: what is resumed counts
+    if len(options.model) > 1:
+        said["model_weights"] = "fallback"
     client = Client(options.model, config=options.config, progress=_progress(options), **said)
     _check_output(options)
     if threading.current_thread() is threading.main_thread():

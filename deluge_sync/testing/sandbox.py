@@ -195,6 +195,10 @@ class Sandbox:
         """
         self._faults.script(faults)
 
+    def clear_faults(self) -> None:
+        """Forget the scripted faults: from now on it is well."""
+        self._faults.clear()
+
     @property
     def pending_faults(self) -> int:
         """Scripted faults that have not been met yet."""
@@ -227,4 +231,4 @@ class Sandbox:
     def clear(self) -> None:
         """Forget the journal, its counts and the scripted faults. Limits stay as used."""
         self._journal.clear()
-        self._faults.clear()
+        self.clear_faults()

@@ -12,7 +12,7 @@ from typing import Any, Callable
 from .errors import PromptError
 from .media import Audio, File, Image, base64_of
 from .prompt import Message, Part, Text, Thinking, ToolCall, ToolResult, VendorBlock
-from .response import Answer, TokenLogprob, Usage
+from .response import Answer, RouteStep, TokenLogprob, Usage
 
 ALWAYS = ("content", "usage", "finish_reason", "response_id")
 """What the plain form of every answer has."""
@@ -96,6 +96,17 @@ def logprobs_from_plain(value: Any) -> tuple[TokenLogprob, ...] | None:
         )
     except (TypeError, ValueError) as error:
         raise MalformedError(f"not logprobs: {error}") from None
+
+
+def route_from_plain(value: Any) -> tuple[RouteStep, ...]:
+    """The models that a call went to, from a list of `{"model": ..., "outcome": ...}`."""
+    try:
+        route = tuple(RouteStep(**step) for step in value)
+    except TypeError as error:
+        raise MalformedError(f"not a route: {error}") from None
+    if not all(type(word) is str for step in route for word in step):
+        raise MalformedError("not a route: a word of it is not a text")
+    return route
 
 
 def _is_text(value: Any) -> bool:
