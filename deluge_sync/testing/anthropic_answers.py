@@ -129,7 +129,7 @@ def _content(question: Question, finished: Finished, serial: int) -> list[Body]:
     if finished.text:
         blocks.append({"type": "text", "text": finished.text, "citations": None})
     for at, (name, arguments) in enumerate(finished.tool_calls):
-        tool_id = id_of(serial, at, thinking)
+        tool_id = id_of(serial, at, thinking, str(question.body.get("model", "")))
         call = {"type": "tool_use", "id": tool_id, "name": name, "input": arguments}
         toolset = toolset_of(name, question.body)
         blocks.append(call if toolset is None else {**call, "toolset_name": toolset})

@@ -121,12 +121,12 @@ def toolset_of(name: str, body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def id_of(serial: int, at: int, thinking: str | None) -> str:
+def id_of(serial: int, at: int, thinking: str | None, model: str) -> str:
     """The id of a tool call, by which the thinking before it is missed when it does not come
-    back.
+    back to the model that thought it.
     """
     mark = "sandbox0" if thinking is None else _digest(thinking)
-    return f"toolu_{mark}{serial:012d}{at:02d}"
+    return f"toolu_{mark}{_digest(model)}{serial:04d}{at:02d}"
 
 
 def check_rounds(body: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ def check_rounds(body: Mapping[str, Any]) -> None:
         later = turns[at + 1] if at + 1 < len(turns) else None
         calls = _calls(turn, later) if turn.role == "assistant" else {}
     if (body.get("thinking") or {}).get("type") != "disabled":
-        _check_thinking(turns)
+        _check_thinking(turns, str(body.get("model", "")))
 
 
 def _servers(servers: list[Any], strict: bool) -> list[str]:
@@ -293,8 +293,10 @@ def _check_results(turn: _Turn, calls: Mapping[str, dict[str, Any]]) -> None:
             )
 
 
-def _check_thinking(turns: list[_Turn]) -> None:
-    """That in the rounds since the last prompt thinking stands before the calls it led to."""
+def _check_thinking(turns: list[_Turn], model: str) -> None:
+    """That in the rounds since the last prompt thinking stands before the calls it led to. What
+    another model thought is not missed: it would not be taken.
+    """
     for turn in reversed(turns):
         kinds = {block["type"] for _, block in turn.blocks}
         if turn.role == "user" and "tool_result" not in kinds:
@@ -303,7 +305,7 @@ def _check_thinking(turns: list[_Turn]) -> None:
         for path, block in turn.blocks if turn.role == "assistant" else ():
             if block["type"] == "thinking":
                 seen.add(_digest(block["thinking"]))
-            if block["type"] == "tool_use" and _thought(block["id"]) - seen:
+            if block["type"] == "tool_use" and _thought(block["id"], model) - seen:
                 raise VendorError(
                     400,
                     f"{dotted(path)}: `thinking` or `redacted_thinking` blocks in the latest "
@@ -320,7 +322,7 @@ def _digest(thinking: str) -> str:
     return hashlib.sha256(thinking.encode("utf-8", "replace")).hexdigest()[:8]
 
 
-def _thought(call_id: str) -> set[str]:
-    """The digest of the thinking before a call that the sandbox made."""
-    found = re.fullmatch(r"toolu_([0-9a-f]{8})[0-9]{14}", call_id)
+def _thought(call_id: str, model: str) -> set[str]:
+    """The digest of the thinking before a call that the sandbox made for `model`."""
+    found = re.fullmatch(rf"toolu_([0-9a-f]{{8}}){_digest(model)}[0-9]{{6}}", call_id)
     return {found[1]} if found else set()
