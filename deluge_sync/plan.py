@@ -17,6 +17,7 @@ from .values.media import Audio, File, Image
 from .values.params import SamplingParams
 from .values.prompt import Conversation
 from .values.request import Request
+from .values.tool import ComputerTool
 
 LONGEST_FETCH = 60.0
 """Seconds for all the files of one prompt that are to be fetched here."""
@@ -128,6 +129,7 @@ class Plan:
         pdf = any(isinstance(p, File) and p.media_type == "application/pdf" for p in parts)
         needs = {
             "tools": tools,
+            "computer_use": any(isinstance(tool, ComputerTool) for tool in self.asked.tools),
             "forced_tool_choice": self.fields.get("tool_choice") not in (None, "auto", "none"),
             "json_schema": output is not None and output.schema is not None,
             "vision": any(isinstance(part, Image) for part in parts),

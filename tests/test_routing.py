@@ -22,6 +22,7 @@ from deluge_sync.engine.breaker import Breaker
 from deluge_sync.failover import EFFECTS
 from deluge_sync.testing import Fault, Sandbox
 from deluge_sync.values import errors
+from deluge_sync.values.tool import ComputerTool
 
 from .helpers import UNLIMITED
 from .test_lane import FakeClock
@@ -230,8 +231,28 @@ def test_a_call_that_no_model_can_be_asked_says_what_each_lacks(
     client = client_of(pair)
     with pytest.raises(PromptError) as caught:
         client.complete(Conversation().user("what is it?").add(_picture()))
-    for words in ("a/a", "b/b", "vision is supported by none of them"):
+    for words in ("a/a", "b/b", "vision is supported by none of them, but by openai/gpt-"):
         assert words in str(caught.value)
+
+
+def test_a_computer_that_no_model_can_use_is_named_with_models_that_can(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair, {"a": {"supports": ["tools"]}, "b": {"supports": ["tools"]}})
+    with pytest.raises(ConfigError) as caught:
+        client.complete("hello", tools=[ComputerTool()])
+    text = str(caught.value)
+    assert "computer_use is supported by none of them, but by openai/gpt-" in text
+    assert "tools is supported" not in text  # all have that: it is not what they lack
+    assert "a/a: a/a" not in text
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1])
+def test_a_weight_is_a_finite_number_of_at_least_nothing(
+    pair: tuple[Sandbox, Sandbox], weight: float
+) -> None:
+    with pytest.raises(ConfigError, match="model_weights"):
+        client_of(pair, model_weights=[1, weight])
 
 
 def test_by_weights_each_model_gets_its_share(pair: tuple[Sandbox, Sandbox]) -> None:
