@@ -18,7 +18,7 @@ from .tool_runs import Job, Task, ToolRuns, capped, failed, told
 from .values.errors import ConfigError, DeadlineExceededError, DelugeError, OutputError
 from .values.prompt import Conversation, ToolCall, ToolResult
 from .values.response import Response, Usage
-from .values.tool import Tool, ToolLike
+from .values.tool import Tool, ToolLike, name_in
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Toolbox:
         own = [tool for tool in given if isinstance(tool, Tool)]
         self.runnable = {tool.name: tool for tool in own if tool.run is not None}
         self.declared = {tool.name for tool in own if tool.run is None}
-        self.declared.update(_declared(tool) for tool in given if isinstance(tool, Mapping))
+        self.declared.update(name_in(tool) for tool in given if isinstance(tool, Mapping))
         self.declared.discard("")
         self._rules = rules
 
@@ -145,13 +145,6 @@ class Toolbox:
         if call.name in self.runnable:
             return False
         return call.kind is not None or call.name in self.declared
-
-
-def _declared(tool: Mapping[str, Any]) -> str:
-    """The name that a vendor's own tool is called by, where it says one."""
-    held = tool.get(str(tool.get("type")))  # Chat Completions: {"type": "custom", "custom": ...}
-    name = held.get("name") if isinstance(held, Mapping) else tool.get("name")
-    return name if isinstance(name, str) else ""
 
 
 class Ask(Protocol):
