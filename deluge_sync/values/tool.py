@@ -320,6 +320,9 @@ def name_in(tool: Mapping[str, Any]) -> str:
 def _tool(item: Any) -> ToolLike:
     if isinstance(item, (Tool, MCPServer, ComputerTool, Mapping)):
         return item
+    held = getattr(item, "tool", None)
+    if isinstance(held, ComputerTool):
+        return held  # a `Computer`, which can be called, too
     if callable(item):
         return Tool.from_function(item)
     raise ConfigError(
