@@ -94,7 +94,7 @@ class Computer:
     ) -> None:
         for name in METHODS:
             if not callable(getattr(executor, name, None)):
-                raise ConfigError(f"the screen has no method {name}(); see Executor for all of them")
+                raise ConfigError(f"the screen has no method {name}(): see Executor")
         if acknowledge is not None and not callable(acknowledge):
             raise ConfigError("acknowledge must be a function of one safety check")
         for name, seconds in (("longest_wait", longest_wait), ("settle", settle)):
