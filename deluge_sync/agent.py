@@ -13,12 +13,14 @@ from typing import Any, Callable, Optional, Protocol, Union
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.daemons import Stragglers
+from .options import CALL_OPTIONS, unknown
 from .settings import check_seconds
 from .tool_runs import Job, Task, ToolRuns, capped, failed, told
-from .values.errors import ConfigError, DeadlineExceededError, DelugeError, OutputError
+from .values.errors import ConfigError, DeadlineExceededError, DelugeError, OutputError, PromptError
+from .values.params import SAMPLING_FIELDS
 from .values.prompt import Conversation, ToolCall, ToolResult
 from .values.response import PAUSED, Response, Usage
-from .values.tool import Tool, ToolLike
+from .values.tool import Tool, ToolLike, name_in
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,9 @@ RULES = frozenset(item.name for item in dataclasses.fields(LoopRules))
 
 def ruled(options: Mapping[str, Any]) -> tuple[LoopRules, dict[str, Any]]:
     """The rules among a loop's options, and the options of its calls."""
+    for name in options:
+        if name not in RULES | CALL_OPTIONS | SAMPLING_FIELDS:
+            raise unknown(name, RULES)
     rules = {name: value for name, value in options.items() if name in RULES}
     return LoopRules(**rules), {name: options[name] for name in options if name not in RULES}
 
@@ -95,7 +100,7 @@ class Toolbox:
         own = [tool for tool in given if isinstance(tool, Tool)]
         self.runnable = {tool.name: tool for tool in own if tool.run is not None}
         self.declared = {tool.name for tool in own if tool.run is None}
-        self.declared.update(_declared(tool) for tool in given if isinstance(tool, Mapping))
+        self.declared.update(name_in(tool) for tool in given if isinstance(tool, Mapping))
         self.declared.discard("")
         self._rules = rules
 
@@ -144,11 +149,22 @@ class Toolbox:
         return call.kind is not None or call.name in self.declared
 
 
-def _declared(tool: Mapping[str, Any]) -> str:
-    """The name that a vendor's own tool is called by, where it says one."""
-    held = tool.get(str(tool.get("type")))  # Chat Completions: {"type": "custom", "custom": ...}
-    name = held.get("name") if isinstance(held, Mapping) else tool.get("name")
-    return name if isinstance(name, str) else ""
+def without_pictures(conversation: Conversation) -> Conversation:
+    """`conversation` with words in place of the pictures that functions gave in its last turn."""
+    if not conversation.messages:
+        return conversation
+    *before, last = conversation.messages
+    parts = tuple(
+        _in_words(part) if isinstance(part, ToolResult) and part.images and not part.kind else part
+        for part in last.parts
+    )
+    told = dataclasses.replace(last, parts=parts)
+    return dataclasses.replace(conversation, messages=(*before, told))
+
+
+def _in_words(result: ToolResult) -> ToolResult:
+    remark = f"[pictures left out: {len(result.images)}; this model cannot be shown any]"
+    return dataclasses.replace(result, content=f"{result.content}\n{remark}".strip(), images=())
 
 
 class Ask(Protocol):
@@ -246,19 +262,31 @@ class AgentLoop:
 
     def _asked(self, number: int) -> Response:
         self._cancellation.check()
-        response = self._loops.ask(
-            self.conversation,
-            first=number == 1,
-            deadline=self._deadline,
-            cancellation=self._cancellation,
-            index=self.index,
-        )
+        try:
+            response = self._answer(number)
+        except PromptError as error:
+            # The tools have run: a picture that they gave is no reason to lose all that they did.
+            told = without_pictures(self.conversation)
+            if told == self.conversation:
+                raise
+            logger.warning("pictures of tools are left out: %s", error.message)
+            self.conversation = told
+            response = self._answer(number)
         self._cost += response.cost or 0.0
         if response.usage is not None and not response.cached:
             self._usage = self._usage.plus(response.usage)
         if response.error is not None:
             self._tell(number, response)
         return response.raise_for_error()
+
+    def _answer(self, number: int) -> Response:
+        return self._loops.ask(
+            self.conversation,
+            first=number == 1,
+            deadline=self._deadline,
+            cancellation=self._cancellation,
+            index=self.index,
+        )
 
     def _goes_on(self, response: Response) -> bool:
         if not response.tool_calls:

@@ -65,6 +65,10 @@ class Executor(Protocol):
         """Let time go by."""
 
 
+METHODS = ("screenshot", "click", "move", "drag", "scroll", "type", "key", "wait")
+"""What every `Executor` has."""
+
+
 class Computer:
     """Does a model's actions on `executor`; `run_agent_loop(computer=...)` takes it.
 
@@ -88,6 +92,9 @@ class Computer:
         longest_wait: float = 10.0,
         settle: float = 0.5,
     ) -> None:
+        for name in METHODS:
+            if not callable(getattr(executor, name, None)):
+                raise ConfigError(f"the screen has no method {name}(): see Executor")
         if acknowledge is not None and not callable(acknowledge):
             raise ConfigError("acknowledge must be a function of one safety check")
         for name, seconds in (("longest_wait", longest_wait), ("settle", settle)):

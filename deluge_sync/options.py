@@ -188,7 +188,13 @@ def divided(
         elif name in SAMPLING_FIELDS:
             sampling[name] = value
         else:
-            close = difflib.get_close_matches(name, sorted(CALL_OPTIONS | SAMPLING_FIELDS), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"unknown option {name!r}{hint}")
+            raise unknown(name)
     return (dataclasses.replace(defaults, **of_call) if of_call else defaults), sampling
+
+
+def unknown(name: str, more: frozenset[str] = frozenset()) -> ConfigError:
+    """The error of an option that is none of a call's, nor one of `more`; it suggests one."""
+    known = sorted(CALL_OPTIONS | SAMPLING_FIELDS | more)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"unknown option {name!r}{hint}")

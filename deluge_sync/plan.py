@@ -17,6 +17,7 @@ from .values.media import Audio, File, Image
 from .values.params import SamplingParams
 from .values.prompt import Conversation
 from .values.request import Request
+from .values.tool import ComputerTool
 
 LONGEST_FETCH = 60.0
 """Seconds for all the files of one prompt that are to be fetched here."""
@@ -78,12 +79,18 @@ class Plan:
         """For one call of an agent loop, with its own deadline.
 
         A tool that the model must ask for is one that it must ask for first: else the loop would
-        never end.
+        never end. Later rounds stay with the model that asked for the tools where it is up: what
+        it thought, and what its provider keeps of the prompt, is of no use to others.
         """
-        fields = self.fields
-        if not first and fields.get("tool_choice") not in (None, "auto", "none"):
+        options = replace(self.options, deadline=deadline)
+        if first:
+            return replace(self, options=options)
+        fields, asked = self.fields, self.asked
+        if fields.get("tool_choice") not in (None, "auto", "none"):
             fields = {**fields, "tool_choice": None}
-        return replace(self, options=replace(self.options, deadline=deadline), fields=fields)
+        if self.routes.are_several and asked.prefer_model is None:
+            asked = replace(asked, prefer_model="last")
+        return replace(self, options=options, fields=fields, asked=asked)
 
     def _failover(
         self, prompt: Any, cancellation: Cancellation, index: int | None, *, tools: bool
@@ -128,6 +135,7 @@ class Plan:
         pdf = any(isinstance(p, File) and p.media_type == "application/pdf" for p in parts)
         needs = {
             "tools": tools,
+            "computer_use": any(isinstance(tool, ComputerTool) for tool in self.asked.tools),
             "forced_tool_choice": self.fields.get("tool_choice") not in (None, "auto", "none"),
             "json_schema": output is not None and output.schema is not None,
             "vision": any(isinstance(part, Image) for part in parts),

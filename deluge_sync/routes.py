@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import random
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"deluge-sync/{__version__}"
 
+MOST_NAMED = 5
+"""Models that an error proposes."""
+
 MOST_PARAMS = 1_024
 """Sets of sampling parameters remembered: a seed of its own for each call makes many."""
 
@@ -63,6 +67,18 @@ def check_priced(model: Model) -> None:
     """Raise `ConfigError` for a model that a budget cannot be kept with."""
     if model.prices.ceiling(1, 1) is None:
         raise ConfigError(unpriced(model))
+
+
+@functools.lru_cache(maxsize=64)
+def _others_with(word: str) -> str:
+    """Models of the catalog that have `word` among what they support, the first few."""
+    having = [
+        model.name
+        for model in Catalog.builtin().models()
+        if word in model.supports and not model.provider.launch
+    ]
+    more = f" and {len(having) - MOST_NAMED} more" if len(having) > MOST_NAMED else ""
+    return (", ".join(having[:MOST_NAMED]) or "none of the catalog") + more
 
 
 class Routes:
@@ -151,10 +167,15 @@ class Routes:
         `needs` are words of `Model.supports`. Where it is the prompt that one of them cannot take,
         it is a `PromptError`: other prompts may do.
         """
-        reasons = [f"{name}: {error.message}" for name, error in lacking.items()]
+        reasons = [
+            error.message if error.message.startswith(name) else f"{name}: {error.message}"
+            for name, error in lacking.items()
+        ]
         for word in needs:
             having = [model.name for model in self._models if word in model.supports]
-            who = ", ".join(having) if having else "none of them"
+            if len(having) == len(self._models):
+                continue  # it is something else that they lack
+            who = ", ".join(having) or f"none of them, but by {_others_with(word)}"
             reasons.append(f"{word} is supported by {who}")
         text = "no model of this client can answer this call: " + "; ".join(reasons)
         of_prompt = any(isinstance(error, PromptError) for error in lacking.values())

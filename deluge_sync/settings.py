@@ -209,7 +209,8 @@ def _weights(weights: Any, names: tuple[str, ...]) -> tuple[float, ...] | str | 
         numbers = tuple(float(weight) for weight in weights)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != len(names) or min(numbers, default=-1) < 0 or not sum(numbers):
+    sound = all(math.isfinite(number) and number >= 0 for number in numbers)
+    if len(numbers) != len(names) or not sound or not sum(numbers):
         raise ConfigError(
             f"model_weights must be 'uniform', 'dynamic', 'fallback' or {len(names)} numbers, one "
             f"for each model and not all zero, not {weights!r}"

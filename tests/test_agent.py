@@ -680,6 +680,30 @@ def test_what_a_loop_cannot_be_told_is_said_before_anything_is_sent(
     assert len(one.sandbox.journal) == 0
 
 
+@pytest.mark.parametrize(("given", "meant"), [("max_round", "max_rounds"), ("tols", "tools")])
+def test_a_loops_own_options_are_proposed_for_a_name_that_is_wrong(
+    client: Any, given: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"unknown option '{given}'; did you mean '{meant}'"):
+        client("done").run_agent_loop("Go", **{"tools": [add], given: 3})
+
+
+def test_a_picture_that_the_model_cannot_be_shown_is_told_in_words() -> None:
+    def look() -> Any:
+        """Looks."""
+        return ["a map", image(PIXEL)]
+
+    config = {"models": {"custom/blind": {"supports": ["tools"]}}}
+    with Sandbox(answer=scripted(asks(("look", {})), "done")) as sandbox:
+        one = Client("custom/blind", config=config, base_url=sandbox.base_url, api_key="k")
+        conversation, response = one.run_agent_loop("Go", tools=[look])
+    assert response.completion == "done"
+    (result,) = conversation.messages[2].parts
+    assert "a map" in result.content
+    assert "pictures left out: 1" in result.content
+    assert result.images == ()
+
+
 @pytest.mark.parametrize("method", ["run_agent_loop", "submit_agent_loop"])
 def test_what_is_no_conversation_is_said_at_once(client: Any, method: str) -> None:
     with pytest.raises(PromptError):

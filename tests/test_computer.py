@@ -474,3 +474,13 @@ def test_a_model_that_uses_no_computer_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"gpt-4\.1-mini cannot use a computer"):
         anthropic_computer(ComputerTool(), model)
     assert "computer_use" in str(no_computer(model, "Chat Completions"))
+
+
+def test_a_screen_without_all_its_methods_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"no method screenshot\(\)"):
+        Computer(object())  # type: ignore[arg-type]
+
+
+def test_a_computer_among_the_tools_is_its_screen() -> None:
+    computer = Computer(Zooming())
+    assert tools_of([computer]) == (computer.tool,)

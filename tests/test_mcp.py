@@ -367,8 +367,32 @@ def test_a_url_that_nobody_serves_is_an_error_at_once() -> None:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{place.getsockname()[1]}/mcp"
-        with pytest.raises(ConnectionFailedError, match="MCP server none: "):
+        with pytest.raises(ConnectionFailedError, match=f"MCP server none: {url}: "):
             Tool.from_mcp("none", url=url)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import sys; sys.exit('give me a KEY: secret-value')", "its stderr ends: give me a KEY"),
+        ("pass", "and wrote nothing to stderr"),
+    ],
+)
+def test_a_program_that_is_no_server_is_named_with_what_it_wrote_last(
+    program: str, told: str
+) -> None:
+    env = {"KEY": "secret-value"}
+    with pytest.raises(ConnectionFailedError, match="MCP server none: ") as refused:
+        Tool.from_mcp("none", command=sys.executable, args=["-c", program], env=env)
+    assert told in str(refused.value)
+    assert sys.executable in str(refused.value)
+    assert "secret-value" not in str(refused.value)
+
+
+@pytest.mark.parametrize("pin", [5, "pin", {"every": 5}, {"every": {"add": "0a1b"}}])
+def test_a_pin_that_is_none_is_refused_before_anything_starts(pin: Any) -> None:
+    with pytest.raises(ConfigError, match="pin must be"):
+        started(pin=pin)
 
 
 def test_a_configuration_starts_all_its_servers(http: HttpServer) -> None:

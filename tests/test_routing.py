@@ -18,6 +18,7 @@ from deluge_sync import (
     ConfigError,
     Conversation,
     DeadlineExceededError,
+    DelugeWarning,
     NotFoundError,
     PromptError,
     RefusalError,
@@ -30,9 +31,17 @@ from deluge_sync.engine.breaker import Breaker
 from deluge_sync.failover import EFFECTS
 from deluge_sync.testing import Fault, Question, Reply, Sandbox
 from deluge_sync.values import errors
+from deluge_sync.values.tool import ComputerTool
 
 from .helpers import UNLIMITED
 from .test_lane import FakeClock
+
+WITH_TOOLS = {"a": {"supports": ["tools"]}, "b": {"supports": ["tools"]}}
+
+
+def look() -> str:
+    """A tool."""
+    return "seen"
 
 
 @pytest.fixture
@@ -244,8 +253,57 @@ def test_a_call_that_no_model_can_be_asked_says_what_each_lacks(
     client = client_of(pair)
     with pytest.raises(PromptError) as caught:
         client.complete(Conversation().user("what is it?").add(_picture()))
-    for words in ("a/a", "b/b", "vision is supported by none of them"):
+    for words in ("a/a", "b/b", "vision is supported by none of them, but by openai/gpt-"):
         assert words in str(caught.value)
+
+
+def test_a_computer_that_no_model_can_use_is_named_with_models_that_can(
+    pair: tuple[Sandbox, Sandbox],
+) -> None:
+    client = client_of(pair, WITH_TOOLS)
+    with pytest.warns(DelugeWarning), pytest.raises(ConfigError) as caught:
+        client.complete("hello", tools=[ComputerTool()])
+    text = str(caught.value)
+    assert "computer_use is supported by none of them, but by openai/gpt-" in text
+    assert "tools is supported" not in text  # all have that: it is not what they lack
+    assert "a/a: a/a" not in text
+
+
+@pytest.mark.parametrize("weights", ["uniform", "dynamic"])
+def test_a_loop_stays_with_the_model_that_asked_for_the_tools(weights: str) -> None:
+    def answer(question: Question) -> Reply:
+        return Reply("", tool_calls=[("look", {})]) if len(question.turns) < 21 else Reply("done")
+
+    with Sandbox(answer=answer) as one, Sandbox(answer=answer) as other:
+        client = client_of((one, other), WITH_TOOLS, model_weights=weights)
+        rounds: list[str] = []
+        client.run_agent_loop(
+            "hello",
+            tools=[look],
+            max_rounds=11,
+            on_round=lambda told: rounds.append(told.response.model),
+        )
+    assert len(rounds) == 11
+    assert len(set(rounds)) == 1
+
+
+def test_a_loop_goes_on_at_another_model_where_its_own_fails(pair: tuple[Sandbox, Sandbox]) -> None:
+    client = client_of(pair, WITH_TOOLS)
+    pair[0].script([None, "401"])
+    prompt = "[[sandbox:call look {}]]"
+    rounds: list[str] = []
+    client.run_agent_loop(
+        prompt, tools=[look], max_rounds=3, on_round=lambda told: rounds.append(told.response.model)
+    )
+    assert rounds == ["a/a", "b/b", "b/b"]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1])
+def test_a_weight_is_a_finite_number_of_at_least_nothing(
+    pair: tuple[Sandbox, Sandbox], weight: float
+) -> None:
+    with pytest.raises(ConfigError, match="model_weights"):
+        client_of(pair, model_weights=[1, weight])
 
 
 def test_by_weights_each_model_gets_its_share(pair: tuple[Sandbox, Sandbox]) -> None:

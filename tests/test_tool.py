@@ -88,7 +88,7 @@ class TestFromFunction:
             "Where to look, by its name: in English."
         )
         assert properties(tool)["days"] == {
-            "description": "How many.",
+            "description": "How many. (default: 3)",
             "anyOf": [{"type": "integer"}, {"type": "null"}],
         }
         assert properties(tool)["unit"]["anyOf"][0] == {"type": "string", "enum": ["C", "F"]}
@@ -122,9 +122,33 @@ class TestFromFunction:
         told = {name: schema["description"] for name, schema in properties(tool).items()}
         assert told == {
             "at": "The place, by name.",
-            "twice": "Whether to look again.",
-            "deep": "How deep.",
+            "twice": "Whether to look again. (default: false)",
+            "deep": "How deep. (default: 1)",
         }
+
+    def test_the_model_is_told_each_default_that_json_has_a_form_for(self):
+        def look(
+            unit: Unit = Unit.CELSIUS,
+            deep: Annotated[int, "How deep."] = 2,
+            words: Optional[list[str]] = None,
+            at: Annotated[Any, "Where."] = object(),  # noqa: B008
+            text: str = "x" * 1_000,
+        ) -> None: ...
+
+        told = properties(Tool.from_function(look))
+        assert told["unit"]["description"] == '(default: "C")'
+        assert told["deep"]["description"] == "How deep. (default: 2)"
+        assert told["at"]["description"] == "Where."
+        assert "description" not in told["words"]
+        assert "description" not in told["text"]
+
+    def test_pydantics_field_describes_an_argument(self):
+        field = pytest.importorskip("pydantic").Field(description="The place.")
+
+        def look(at: str) -> None: ...
+
+        look.__annotations__["at"] = Annotated[str, field]
+        assert properties(Tool.from_function(look))["at"]["description"] == "The place."
 
     def test_googles_own_two_spaces_are_read_alike(self):
         def look(at: str, deep: int) -> str:
@@ -303,9 +327,19 @@ class Later:
         (lambda: Tool("look", timeout=float("nan")), "timeout must be seconds"),
         (lambda: MCPServer("docs", "http://docs"), "https://"),
         (lambda: MCPServer("the docs", "https://docs"), "an MCP server's name"),
+        (lambda: MCPServer("docs", "https://x", authorization=5), "docs: authorization must be"),
+        (lambda: MCPServer("docs", "https://x", headers=["a"]), "docs: headers must map"),
+        (lambda: MCPServer("docs", "https://x", allowed_tools="look"), "docs: allowed_tools must"),
+        (lambda: MCPServer("docs", "https://x", allowed_tools=[1]), "docs: allowed_tools must"),
+        (lambda: MCPServer("docs", "https://x", allowed_tools=5), "docs: allowed_tools must"),
         (lambda: tools_of([Tool("look"), Tool("look")]), "two tools have the name 'look'"),
         (lambda: tools_of([MCPServer("look", "https://x"), Tool("look")]), "two tools"),
         (lambda: tools_of([now, now]), "two tools have the name 'now'"),
+        (lambda: tools_of([now, {"type": "custom", "name": "now"}]), "two tools have the name"),
+        (
+            lambda: tools_of([{"type": "function", "function": {"name": "now"}}, now]),
+            "two tools have the name 'now'",
+        ),
         (lambda: tools_of([1]), "not 1"),
         (lambda: tools_of(["look"]), "not 'look'"),
         (lambda: tools_of(now), "must be a list"),
@@ -319,6 +353,11 @@ class Later:
 def test_what_makes_no_tool_is_named(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_what_a_server_may_be_asked_for_is_any_list_of_names():
+    server = MCPServer("docs", "https://x", allowed_tools=["look"])
+    assert server.allowed_tools == ("look",)
 
 
 def test_a_list_of_tools_may_hold_all_kinds():

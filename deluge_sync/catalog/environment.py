@@ -72,11 +72,12 @@ def located(model: Model, environ: Mapping[str, str] | None = None) -> Model:
     return dataclasses.replace(model, provider=dataclasses.replace(model.provider, base_url=url))
 
 
-def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
+def check_url(url: str, field: str, *, allow_http: bool | None = False) -> str:
     """`url` without a slash at its end, if a key may be sent there; else a `ConfigError`.
 
-    It must be absolute and https; http is for loopback addresses, or where `allow_http`. It holds
-    no user, password or fragment. The message names `field` and shows no more than the host.
+    It must be absolute and https; http is for loopback addresses, or where `allow_http` (None:
+    there is no such setting to propose). It holds no user, password or fragment. The message names
+    `field` and shows no more than the host.
     """
     parts = _split(url, field)
     if parts.username is not None or parts.password is not None:
@@ -84,9 +85,10 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
     if parts.fragment or "#" in url:
         raise ConfigError(f"{field} must not have a fragment (#...)")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+        hint = " (allow_http: true in the provider's configuration permits it)"
         raise ConfigError(
-            f"{field} must be https: prompts and keys would go to {parts.hostname} unencrypted "
-            "(allow_http: true in the provider's configuration permits it)"
+            f"{field} must be https: prompts and keys would go to {parts.hostname} unencrypted"
+            f"{'' if allow_http is None else hint}"
         )
     return url if parts.query else url.rstrip("/")
 

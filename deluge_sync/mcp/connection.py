@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ MOST_PAGES = 100
 
 LONGEST_LINE = 4096
 """Of a server's stderr, in the log."""
+
+LINES_KEPT, LONGEST_TOLD = 5, 500
+"""Of a server's stderr, and characters of it, in the error where it does not start."""
+
+SECONDS_TO_READ = 1.0
+"""For the rest of a server's stderr; what it started itself may hold it open."""
 
 _NO_SESSION = "Session terminated"
 """The `mcp` package's words for 404 where there was a session."""
@@ -64,6 +71,7 @@ class Connection:
         self.reason = "the connection was lost"
         self._server = server
         self._answers = _Answers()
+        self._errors = _Errors(server)
         self._scope = anyio.CancelScope()
         self._over = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -83,7 +91,8 @@ class Connection:
             self._scope.cancel()
             raise
         if not self.alive:
-            raise ConnectionFailedError(f"MCP server {self._server.name}: {self.reason}")
+            told = self._server.told(self.reason, await self._errors.last())
+            raise ConnectionFailedError(f"MCP server {self._server.name}: {told}")
 
     async def end(self) -> None:
         """End the session, and the process where there is one."""
@@ -198,7 +207,7 @@ class Connection:
     async def _watched(self) -> AsyncIterator[Any]:
         """The transport; `_over` is set when the server closes its side."""
         give, take = anyio.create_memory_object_stream[Any](0)
-        async with _transport(self._server, self._answers) as (incoming, outgoing):
+        async with _transport(self._server, self._answers, self._errors) as (incoming, outgoing):
 
             async def pass_on() -> None:
                 try:
@@ -234,12 +243,49 @@ class _Answers:
     refusal: int = 0
 
 
-def _transport(server: Server, answers: _Answers) -> AbstractAsyncContextManager[Any]:
-    return _process(server) if isinstance(server, LocalServer) else _endpoint(server, answers)
+class _Errors:
+    """What a server writes to its stderr: logged, and the last of it kept.
+
+    A thread of its own writes, the event loop reads; appending to a deque needs no lock.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._reader: threading.Thread | None = None
+
+    def read(self, source: int) -> None:
+        """Take lines from that file descriptor until it ends, and close it."""
+        self._reader = threading.Thread(
+            target=self._take, args=(source,), name="deluge-sync-mcp-stderr", daemon=True
+        )
+        self._reader.start()
+
+    async def last(self) -> str:
+        """The last lines as one; of a server that has ended, all that it wrote is there."""
+        if self._reader is not None:
+            await asyncio.to_thread(self._reader.join, SECONDS_TO_READ)
+        return " | ".join(self._lines)[-LONGEST_TOLD:]
+
+    def _take(self, source: int) -> None:
+        with os.fdopen(source, "rb") as lines:
+            for line in iter(lambda: lines.readline(LONGEST_LINE), b""):
+                text = self._server.hidden(line.decode("utf-8", "replace").rstrip())
+                logger.debug("MCP server %s: %s", self._server.name, text)
+                if text:
+                    self._lines.append(text)
+
+
+def _transport(
+    server: Server, answers: _Answers, errors: _Errors
+) -> AbstractAsyncContextManager[Any]:
+    if isinstance(server, LocalServer):
+        return _process(server, errors)
+    return _endpoint(server, answers)
 
 
 @asynccontextmanager
-async def _process(server: LocalServer) -> AsyncIterator[Any]:
+async def _process(server: LocalServer, errors: _Errors) -> AsyncIterator[Any]:
     parameters = StdioServerParameters(
         command=server.command,
         args=list(server.args),
@@ -247,20 +293,11 @@ async def _process(server: LocalServer) -> AsyncIterator[Any]:
         cwd=server.cwd,
     )
     source, sink = os.pipe()
-    with os.fdopen(sink, "w") as errors:
-        threading.Thread(
-            target=_log_lines, args=(source, server), name="deluge-sync-mcp-stderr", daemon=True
-        ).start()
-        async with stdio_client(parameters, errlog=errors) as streams:
-            errors.close()  # the server has its own end: the log ends with it
+    with os.fdopen(sink, "w") as end:
+        errors.read(source)
+        async with stdio_client(parameters, errlog=end) as streams:
+            end.close()  # the server has its own end: the log ends with it
             yield streams
-
-
-def _log_lines(source: int, server: LocalServer) -> None:
-    with os.fdopen(source, "rb") as lines:
-        for line in iter(lambda: lines.readline(LONGEST_LINE), b""):
-            text = line.decode("utf-8", "replace").rstrip()
-            logger.debug("MCP server %s: %s", server.name, server.hidden(text))
 
 
 @asynccontextmanager

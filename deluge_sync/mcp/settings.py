@@ -40,6 +40,11 @@ class LocalServer:
         """`text` without the values that were given in `env`."""
         return _without(text, self.env.values())
 
+    def told(self, reason: str, errors: str) -> str:
+        """Why it could not be started, of what the protocol and its stderr say."""
+        said = f"; its stderr ends: {errors}" if errors else " and wrote nothing to stderr"
+        return f"{self.command} did not speak MCP over its stdout ({reason}){said}"
+
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """What the server gets, besides what the `mcp` package adds to it."""
         return {**{name: environ[name] for name in INHERITED if name in environ}, **self.env}
@@ -55,6 +60,10 @@ class RemoteServer:
     url: str
     query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def told(self, reason: str, errors: str) -> str:
+        """Why it could not be reached."""
+        return f"{self.url}: {reason}"
 
     def hidden(self, text: str) -> str:
         """`text` without the values of headers, whole or without "Bearer", and of the query."""
@@ -127,7 +136,7 @@ def _remote(name: str, url: Any, headers: Mapping[str, str] | None) -> RemoteSer
     where = f"MCP server {name}: url"
     if not isinstance(url, str):
         raise ConfigError(f"{where} must be a string")
-    check_url(url, where)
+    check_url(url, where, allow_http=None)
     parts = urlsplit(url)
     given = _strings(name, "headers", headers)
     for key, value in given.items():

@@ -112,6 +112,8 @@ def _opened(
             raise ConfigError(f"{field} must be seconds above 0, not {value!r}")
     if not isinstance(max_restarts, int) or max_restarts < 0:
         raise ConfigError(f"max_restarts must be a number of 0 or more, not {max_restarts!r}")
+    if pin is not None and not _is_pin(pin):
+        raise ConfigError("pin must be what the `pin` of such a list was: {server: {tool: {...}}}")
     handles = [
         Handle(
             server,
@@ -127,6 +129,13 @@ def _opened(
     except BaseException:
         opened.close()
         raise
+
+
+def _is_pin(pin: Any) -> bool:
+    return isinstance(pin, Mapping) and all(
+        isinstance(tools, Mapping) and all(isinstance(hashes, Mapping) for hashes in tools.values())
+        for tools in pin.values()
+    )
 
 
 def _tools(handle: Handle, definitions: Sequence[Definition], seconds: float) -> list[Tool]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import inspect
+import json
 import re
 import types
 import typing
@@ -13,6 +15,9 @@ from typing import Any, Callable, Optional
 
 from .errors import ConfigError
 from .type_hints import bare
+
+LONGEST_DEFAULT = 200
+"""Characters of JSON; a longer default is not told to the model."""
 
 _SECTION = re.compile(r"\s*(?:args|arguments|parameters)\s*:\s*", re.IGNORECASE)
 _AFTER = re.compile(r"\s*(?:returns?|raises|yields|examples?)\s*:", re.IGNORECASE)
@@ -154,10 +159,23 @@ def _field(
         raise ConfigError(f"{where} cannot be given by name: leave out *, ** and / arguments")
     if parameter.name not in hints:
         raise ConfigError(f"{where} has no type: write `{parameter.name}: str` or what it is")
-    hint, text = hints[parameter.name], texts.get(parameter.name)
-    if text and bare(hint)[1] is None:
-        hint = typing.Annotated[hint, text]
-    return parameter.name, hint, _default(parameter)
+    hint, text = bare(hints[parameter.name])
+    text = _with_default(text or texts.get(parameter.name, ""), parameter.default)
+    return parameter.name, typing.Annotated[hint, text] if text else hint, _default(parameter)
+
+
+def _with_default(text: str, default: Any) -> str:
+    """`text`, and the default: OpenAI's strict schemas take no `default`. None says itself, and
+    what JSON has no form for is not told.
+    """
+    if default is None or default is inspect.Parameter.empty:
+        return text
+    value = default.value if isinstance(default, enum.Enum) else default
+    try:
+        told = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return text
+    return f"{text} (default: {told})".strip() if len(told) <= LONGEST_DEFAULT else text
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

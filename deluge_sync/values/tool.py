@@ -272,6 +272,17 @@ class MCPServer:
             )
         if not isinstance(self.url, str) or not self.url.startswith("https://"):
             raise ConfigError(f"MCP server {self.name}: url must begin with https://")
+        if not isinstance(self.authorization, (str, type(None))):
+            raise ConfigError(f"MCP server {self.name}: authorization must be a token, a string")
+        if not isinstance(self.headers, Mapping):
+            raise ConfigError(f"MCP server {self.name}: headers must map strings to strings")
+        allowed = self.allowed_tools
+        if allowed is None:
+            return
+        listed = isinstance(allowed, Iterable) and not isinstance(allowed, str)
+        if not listed or not all(isinstance(name, str) for name in allowed):
+            raise ConfigError(f"MCP server {self.name}: allowed_tools must be a list of names")
+        object.__setattr__(self, "allowed_tools", tuple(allowed))
 
 
 @dataclass(frozen=True)
@@ -308,16 +319,26 @@ def tools_of(given: Any) -> tuple[ToolLike, ...]:
     tools = tuple(_tool(item) for item in given)
     seen: set[str] = set()
     for tool in tools:
-        name = None if isinstance(tool, Mapping) else tool.name
-        if name is not None and name in seen:
+        name = name_in(tool) if isinstance(tool, Mapping) else tool.name
+        if name and name in seen:
             raise ConfigError(f"two tools have the name {name!r}: give one of them another")
-        seen.add(name or "")
+        seen.add(name)
     return tools
+
+
+def name_in(tool: Mapping[str, Any]) -> str:
+    """The name that a vendor's own tool is called by; "" where it says none."""
+    held = tool.get(str(tool.get("type")))  # Chat Completions: {"type": "custom", "custom": ...}
+    name = held.get("name") if isinstance(held, Mapping) else tool.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def _tool(item: Any) -> ToolLike:
     if isinstance(item, (Tool, MCPServer, ComputerTool, Mapping)):
         return item
+    held = getattr(item, "tool", None)
+    if isinstance(held, ComputerTool):
+        return held  # a `Computer`, which can be called, too
     if callable(item):
         return Tool.from_function(item)
     raise ConfigError(

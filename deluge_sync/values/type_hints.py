@@ -43,9 +43,11 @@ def bare(hint: Any) -> tuple[Any, str | None]:
 
 
 def _text(extra: Any) -> str | None:
-    """What an argument of `Annotated` says: a string, or a `typing_extensions.Doc`."""
-    text = extra if isinstance(extra, str) else getattr(extra, "documentation", None)
-    return text if isinstance(text, str) else None
+    """What an argument of `Annotated` says: a string, a `typing_extensions.Doc`, or Pydantic's
+    `Field(description=...)`.
+    """
+    texts = (extra, getattr(extra, "documentation", None), getattr(extra, "description", None))
+    return next((text for text in texts if isinstance(text, str)), None)
 
 
 def _wrapper(hint: Any) -> str | None:
