@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import json
 import logging
@@ -22,7 +21,6 @@ import pytest
 from deluge_sync import (
     ConfigError,
     ConnectionFailedError,
-    DeadlineExceededError,
     Image,
     MCPTools,
     Tool,
@@ -181,20 +179,6 @@ def test_arguments_that_the_server_refuses_are_an_error(every: MCPTools) -> None
         call(every, "every__add", left="x", right=2)
 
 
-def test_a_slow_tool_ends_at_its_timeout_and_the_server_goes_on(either: MCPTools) -> None:
-    slow = next(tool for tool in either if tool.name == "every__sleep")
-    assert slow.timeout == 60
-    impatient = type(slow.run)(slow.run.handle, "sleep", 0.2)
-    with pytest.raises(DeadlineExceededError, match=r"every: sleep: no answer within 0\.2 s"):
-        impatient(seconds=20)
-    assert call(either, "every__add", left=1, right=2) == "3"
-
-
-def test_a_server_that_does_not_answer_is_given_up_and_ended() -> None:
-    with pytest.raises(DeadlineExceededError, match=r"starting MCP servers \(every\)"):
-        started("--deaf", start_timeout=1)
-
-
 def test_the_server_sees_a_short_list_of_variables_and_what_it_was_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -245,46 +229,6 @@ def test_a_crash_is_told_not_repeated_and_the_server_started_again(tmp_path: Pat
     assert journal.read_text() == "crash\n"
 
 
-def test_a_server_that_ended_between_calls_is_started_again_unnoticed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    noticed = threading.Event()
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            noticed.set()
-
-    logger, ear = logging.getLogger("deluge_sync.mcp.connection"), Ear(logging.WARNING)
-    logger.addHandler(ear)
-    try:
-        with started() as tools:
-            os.kill(int(call(tools, "every__process")), 9)
-            assert noticed.wait(10)
-            assert call(tools, "every__add", left=1, right=2) == "3"
-    finally:
-        logger.removeHandler(ear)
-    assert "every is started again" in caplog.text
-
-
-def test_a_server_that_crashes_again_and_again_is_left_alone(tmp_path: Path) -> None:
-    with started(max_restarts=1) as tools:
-        for _ in range(2):
-            with pytest.raises(ConnectionFailedError, match=r"ended .* while"):
-                call(tools, "every__crash", journal=str(tmp_path / "journal"))
-        with pytest.raises(ConnectionFailedError, match="ended too often"):
-            call(tools, "every__add", left=1, right=2)
-
-
-def test_an_http_server_that_was_started_again_is_reached_again(http: HttpServer) -> None:
-    with Tool.from_mcp("every", url=http.url) as tools:
-        assert call(tools, "every__add", left=1, right=2) == "3"
-        http.stop()
-        with pytest.raises(ConnectionFailedError):
-            call(tools, "every__add", left=1, right=2)
-        http.start()
-        assert call(tools, "every__add", left=1, right=2) == "3"
-
-
 def test_a_session_that_the_server_forgot_is_opened_anew() -> None:
     server = HttpServer(script=str(SERVERS / "sessions.py"))
     try:
@@ -308,28 +252,6 @@ def test_a_tool_that_changes_is_refused_until_it_is_accepted(either: MCPTools) -
     ]
     assert call(either, "every__add", left=1, right=2) == "3"
     assert call(either, "every__new_tool", left=1, right=2) == "3"
-
-
-def test_a_tool_that_a_restart_changed_is_refused(tmp_path: Path) -> None:
-    changed = tmp_path / "changed"
-    with started("--changed", str(changed)) as tools:
-        changed.touch()
-        with pytest.raises(ConnectionFailedError):
-            call(tools, "every__crash", journal=str(tmp_path / "journal"))
-        with pytest.raises(ToolChangedError, match="add has another description"):
-            call(tools, "every__add", left=1, right=2)
-        assert call(tools, "every__process")
-
-
-def test_a_stored_pin_refuses_what_changed_between_two_runs(tmp_path: Path) -> None:
-    changed = tmp_path / "changed"
-    with started("--changed", str(changed)) as tools:
-        pin = json.loads(json.dumps(tools.pin))
-    started("--changed", str(changed), pin=pin).close()
-    changed.touch()
-    with pytest.raises(ToolChangedError) as raised:
-        started("--changed", str(changed), pin=pin)
-    assert set(raised.value.changes) == {"add has another description", "new_tool is new"}
 
 
 def test_a_server_of_the_older_protocol_works_with_its_pages_and_notices() -> None:
@@ -395,36 +317,6 @@ def test_a_pin_that_is_none_is_refused_before_anything_starts(pin: Any) -> None:
         started(pin=pin)
 
 
-def test_a_configuration_starts_all_its_servers(http: HttpServer) -> None:
-    config = {
-        "mcpServers": {
-            "here": {"command": sys.executable, "args": [SCRIPT], "env": {"GIVEN": "1"}},
-            "there": {"type": "http", "url": http.url},
-        }
-    }
-    with Tool.from_mcp_config(config) as tools:
-        assert call(tools, "here__add", left=1, right=2) == "3"
-        assert call(tools, "there__add", left=1, right=2) == "3"
-        assert set(tools.pin) == {"here", "there"}
-        tools_of(tools)
-
-
-def test_one_server_that_does_not_start_ends_the_others(tmp_path: Path) -> None:
-    log = tmp_path / "ids"
-    script = f"import os; open({str(log)!r}, 'w').write(str(os.getpid())); import runpy; "
-    script += f"runpy.run_path({SCRIPT!r}, run_name='__main__')"
-    config = {
-        "mcpServers": {
-            "here": {"command": sys.executable, "args": ["-c", script]},
-            "broken": {"command": sys.executable, "args": ["-c", WAITS_FOR, str(log)]},
-        }
-    }
-    with pytest.raises(ConnectionFailedError, match="broken"):
-        Tool.from_mcp_config(config)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text()), 0)
-
-
 def test_close_ends_the_process_and_its_tools_say_so() -> None:
     tools = started()
     end = watch(int(call(tools, "every__process")))
@@ -433,18 +325,6 @@ def test_close_ends_the_process_and_its_tools_say_so() -> None:
     with pytest.raises(ConfigError, match="every has been closed"):
         call(tools, "every__add", left=1, right=2)
     tools.close()
-
-
-def test_a_server_ends_when_nobody_holds_its_tools() -> None:
-    tools = started()
-    add = next(tool for tool in tools if tool.name == "every__add")
-    end = watch(int(call(tools, "every__process")))
-    del tools
-    gc.collect()
-    assert add.run(left=1, right=2) == "3"
-    del add
-    gc.collect()
-    assert end.poll(10_000)
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import threading
@@ -22,8 +23,10 @@ from deluge_sync import (
     RefusalError,
     Response,
     ThrottledError,
+    routes,
 )
 from deluge_sync.engine.clock import monotonic
+from deluge_sync.engine.retry import RetryPolicy
 from deluge_sync.testing import Fault, Reply, Sandbox
 from deluge_sync.values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 
@@ -89,6 +92,11 @@ def test_events_tell_text_thinking_tool_calls_and_usage_apart(wire: str) -> None
     )
     assert response.content.tool_calls[0].arguments == {"at": "the sky"}
     assert [event for event in events if isinstance(event, UsageDelta)][-1].usage == response.usage
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "RetryPolicy", functools.partial(RetryPolicy, base_seconds=0.001))
 
 
 BREAKING = ["stream_end", "stream_cut", "stream_reset", "stream_malformed", "stream_error"]
