@@ -39,11 +39,10 @@ class LoopJob:
     def __init__(self, loop: AgentLoop) -> None:
         self.future: OwnFuture[LoopResult] = OwnFuture()
         self._loop = loop
-        self._open = [True]  # popping it is atomic: one of those who try gets it
 
     def run(self) -> None:
         """Run the loop and fulfil the future; called by a thread of its own."""
-        if not self._claim():
+        if not self.future.claim():
             return
         try:
             DEPTH.set(DEPTH.get() + 1)
@@ -59,15 +58,8 @@ class LoopJob:
 
     def fail(self, error: DelugeError) -> None:
         """Fail it with `error` if it did not begin."""
-        if self._claim():
+        if self.future.claim():
             self.future.set_exception(error)
-
-    def _claim(self) -> bool:
-        try:
-            self._open.pop()
-        except IndexError:
-            return False
-        return self.future.set_running_or_notify_cancel()
 
 
 def begin(job: LoopJob, crew: Crew) -> None:

@@ -17,6 +17,15 @@ class OwnFuture(Future[Result]):
     def __init__(self) -> None:
         super().__init__()
         self._pid = os.getpid()
+        self._unclaimed = [True]  # popping it is atomic: one of those who try gets it
+
+    def claim(self) -> bool:
+        """Whether the caller is the one to fulfil it: nobody was before, and it is not cancelled."""
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return False
+        return self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> Result:
         """The result, or what the work failed with."""

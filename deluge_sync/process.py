@@ -180,33 +180,25 @@ class Job:
         self._call = call
         self._future = future
         self._finish = finish
-        self._open = [True]  # popping it is atomic: one of the two gets it
 
     def run(self) -> None:
         """Run the call and fulfil the future; called by a worker."""
-        if self._claim():
+        if self._future.claim():
             with self._failing_with_it():
                 self._fulfil(self._call.run())
 
     def answer(self, found: Answer) -> None:
         """Fulfil the future with an answer of the cache."""
-        if self._claim():
+        if self._future.claim():
             with self._failing_with_it():
                 self._fulfil(self._call.found(found))
 
     def expire(self) -> None:
         """The deadline has passed; nothing to do if the call is under way: it has its own."""
-        if self._claim():
+        if self._future.claim():
             error = DeadlineExceededError("the call's time was up before a worker was free")
             with self._failing_with_it():
                 self._fulfil(self._call.failed(error))
-
-    def _claim(self) -> bool:
-        try:
-            self._open.pop()
-        except IndexError:
-            return False
-        return self._future.set_running_or_notify_cancel()
 
     def _fulfil(self, response: Response) -> None:
         try:
