@@ -20,7 +20,7 @@ class OwnFuture(Future[Result]):
         self._unclaimed = [True]  # popping it is atomic: one of those who try gets it
 
     def claim(self) -> bool:
-        """Whether the caller is the one to fulfil it: nobody was before, and it is not cancelled."""
+        """Whether the caller is to fulfil it: nobody else is, and it is not cancelled."""
         try:
             self._unclaimed.pop()
         except IndexError:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Generator
 from typing import Callable, TypeVar
 
-from .adapters.uploads import Flow, Stored, look, upload
+from .adapters.base import Flow
+from .adapters.uploads import Stored, look, upload
 from .background import FIRST_POLL, SLOWEST_POLL
 from .call import Route
 from .engine.cancellation import Cancellation

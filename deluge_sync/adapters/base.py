@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Optional, Protocol
+from collections.abc import Generator
+from typing import Optional, Protocol, TypeVar
 
+from ..values.batch import BatchState, ResultLine
 from ..values.deltas import Delta
+from ..values.embedding import Embedded, EmbedRequest, Ranking, RerankRequest
 from ..values.model import Model
 from ..values.request import Request
 from ..values.response import Answer
-from ..values.wire import HttpRequest, HttpResponse, LimitHint
+from ..values.wire import FileBody, HttpRequest, HttpResponse, LimitHint
 from .sse import ServerEvent
+
+Result = TypeVar("Result")
+Flow = Generator[HttpRequest, HttpResponse, Result]
+"""What takes several requests: it yields them one by one, and is sent the answer to each."""
 
 
 class Fold(Protocol):
@@ -93,3 +100,96 @@ class BackgroundAdapter(Adapter, Protocol):
 
     def cancel(self, response_id: str, request: Request, model: Model) -> HttpRequest:
         """How to have the vendor stop working on one."""
+
+
+class EmbedAdapter(Protocol):
+    """One vendor's wire format for embeddings, as pure functions; see `Adapter` for the rules."""
+
+    def encode(self, request: EmbedRequest, model: Model) -> HttpRequest:
+        """The call for `request`. The same request gives the same bytes. What the vendor or the
+        model has no form for (`dimensions`, `input_type`) is a `ConfigError`.
+        """
+
+    def decode(self, response: HttpResponse, request: EmbedRequest, model: Model) -> Embedded:
+        """The vectors, in the order of the texts whatever the order of the answer. An answer that
+        lacks one, has one too many or of another length, is a `DecodeError`; see `Adapter.decode`
+        for the rest. Texts that are too long, one or all together, are a `TooLongError`.
+        """
+
+    def limits(self, response: HttpResponse) -> tuple[LimitHint, ...]:
+        """See `Adapter.limits`."""
+
+    def request_id(self, response: HttpResponse) -> str | None:
+        """See `Adapter.request_id`."""
+
+
+class RerankAdapter(Protocol):
+    """One vendor's wire format for ranking documents, as pure functions."""
+
+    def encode(self, request: RerankRequest, model: Model) -> HttpRequest:
+        """The call for `request`."""
+
+    def decode(self, response: HttpResponse, request: RerankRequest, model: Model) -> Ranking:
+        """The documents told of, the best first; one that was not sent, or twice, is a
+        `DecodeError`. See `Adapter.decode` for the rest.
+        """
+
+    def limits(self, response: HttpResponse) -> tuple[LimitHint, ...]:
+        """See `Adapter.limits`."""
+
+    def request_id(self, response: HttpResponse) -> str | None:
+        """See `Adapter.request_id`."""
+
+
+class BatchAdapter(Protocol):
+    """One vendor's wire format for batches, as pure functions.
+
+    The requests of a batch are the lines of a file, put together by `BETWEEN`. What takes several
+    requests is a `Flow` (see `uploads`): it yields them and is sent their answers, and raises the
+    `CallError` that fits. `name` is ours and unique: file and batch are found again by it.
+    """
+
+    BETWEEN: bytes
+    UPLOADS: bool
+    """Whether the file is uploaded first; else it goes with the batch's creation."""
+
+    NAMED: bool
+    """Whether batches keep their name. Those that do not are told by their results only."""
+
+    def line(self, custom_id: str, request: HttpRequest, model: Model) -> bytes:
+        """A call, as its adapter has encoded it, as one line of the file, without line feeds.
+
+        `ConfigError` for one that cannot be in a batch: at an endpoint that the vendor has no
+        batches for, with headers that would be lost.
+        """
+
+    def custom_id(self, line: bytes) -> str:
+        """The `custom_id` of a line that `line` made."""
+
+    def upload(self, file: FileBody, name: str, model: Model) -> Flow[str]:
+        """Upload the file of a batch; gives the vendor's id for it."""
+
+    def find_upload(self, name: str, model: Model) -> Flow[str | None]:
+        """The id of the upload of that name, where there is one: the newest."""
+
+    def create(
+        self, file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+    ) -> Flow[BatchState]:
+        """Have the vendor begin. `first` is any of the calls: it says which endpoint they go to."""
+
+    def find(self, name: str, since: float, model: Model) -> Flow[list[BatchState]]:
+        """The batches that may be the one of that name, created at `since` (seconds since the
+        epoch) or later: with `NAMED` that one or none.
+        """
+
+    def look(self, batch_id: str, model: Model) -> Flow[BatchState]:
+        """How a batch is doing. `NotFoundError` for one that the vendor does not have."""
+
+    def cancel(self, batch_id: str, model: Model) -> Flow[BatchState]:
+        """Have the vendor stop; what is done by then is kept. One that has ended stays so."""
+
+    def download(self, result: str, model: Model) -> HttpRequest:
+        """How to read one of `BatchState.results`: JSON lines, of any length."""
+
+    def result(self, line: bytes, model: Model) -> ResultLine:
+        """What one line of them says; `DecodeError` where it cannot be read."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Generator, Mapping
-from typing import Any, Callable, NamedTuple, Optional, TypeVar
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..values.errors import BadRequestError, ConfigError, PromptError
@@ -22,6 +22,7 @@ from ..values.model import Model
 from ..values.wire import HttpRequest, HttpResponse
 from . import anthropic_answers, gemini_answers, openai_common
 from .anthropic_media import is_text
+from .base import Flow
 from .body import JSON_HEADERS, MalformedError, as_object, as_text, dump, join_url, load
 from .failures import Fault, failure, masked, unreadable
 from .headers import until_rfc3339
@@ -42,9 +43,6 @@ _SUFFIXES = {
 }
 _ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 """In the names of a form, as browsers and the SDKs write them."""
-
-Result = TypeVar("Result")
-Flow = Generator[HttpRequest, HttpResponse, Result]
 
 
 class Stored(NamedTuple):

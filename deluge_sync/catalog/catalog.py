@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..values.errors import ConfigError, UnknownModelError
-from ..values.model import Model, Prices, Provider
+from ..values.model import BatchApi, Model, Prices, Provider
 from ..values.params import EFFORTS
 from .environment import check_url
 from .load import CONFIG_ENV, Entries, Source, builtin_entries, overlay, read_source
@@ -172,7 +172,15 @@ def load_catalog(*sources: Source | None, environ: Mapping[str, str] | None = No
 
 def _provider(name: str, fields: Mapping[str, Any]) -> Provider:
     ours = {k: v for k, v in fields.items() if k not in ("model_defaults", "unknown_models")}
-    return Provider(name=name, **ours)
+    batch = ours.pop("batch", None)
+    return Provider(name=name, **ours, batch=_batch_api(name, batch) if batch else None)
+
+
+def _batch_api(name: str, fields: Mapping[str, Any]) -> BatchApi:
+    lacking = [field for field in ("wire", "max_requests", "max_bytes") if field not in fields]
+    if lacking:
+        raise ConfigError(f"providers.{name}.batch needs {' and '.join(lacking)}")
+    return BatchApi(**fields)
 
 
 def _moved(model: Model, base_url: str) -> Model:

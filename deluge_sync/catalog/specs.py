@@ -282,6 +282,9 @@ _TRAITS: dict[str, Check] = {
     "supports": _words(SUPPORTS),
     "prompt_cache_min_tokens": _or_null(_count),
     "embedding_size": _or_null(_count),
+    "max_inputs": _or_null(_count),
+    "max_request_tokens": _or_null(_count),
+    "independent_scores": _flag,
     "streams": _flag,
     "tokenizer": _text,
     "path": _path,
@@ -290,6 +293,15 @@ _TRAITS: dict[str, Check] = {
     "version_field": _text,
 }
 """What a family may say of its models."""
+
+_BATCH: dict[str, Check] = {
+    "wire": _word(("openai", "anthropic", "gemini", "mistral")),
+    "max_requests": _count,
+    "max_bytes": _count,
+    "max_request_bytes": _or_null(_count),
+    "max_enqueued_tokens": _or_null(_count),
+    "window": _text,
+}
 
 _DEFAULTS: dict[str, Check] = {"family": _text, **_TRAITS}
 
@@ -320,6 +332,7 @@ PROVIDER_FIELDS: dict[str, Check] = {
     "allow_http": _flag,
     "launch": _word(("", "sandbox", "local")),
     "file_store": _flag,
+    "batch": _or_null(_fields(_BATCH)),
     "requests_per_minute": _or_null(_count),
     "tokens_per_minute": _or_null(_count),
     "model_defaults": _fields(_DEFAULTS),

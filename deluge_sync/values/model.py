@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from .params import SamplingParams
 from .response import Usage
@@ -169,6 +169,24 @@ def _share(price: float, of: float) -> float:
     return price / of if of else 1.0
 
 
+class BatchApi(NamedTuple):
+    """A provider's API for batches: jobs of many requests that it answers within a day or so.
+
+    `wire` names the adapter ("openai", "anthropic", "gemini", "mistral"). One batch holds at most
+    `max_requests` requests, and `max_bytes` bytes as they are sent; a request of its own at most
+    `max_request_bytes`. `max_enqueued_tokens` is what the batches under way may hold together,
+    None where nobody knows: what does not fit waits. `window` is how long the provider takes at
+    most, in its own word.
+    """
+
+    wire: str
+    max_requests: int
+    max_bytes: int
+    max_request_bytes: Optional[int] = None
+    max_enqueued_tokens: Optional[int] = None
+    window: str = "24h"
+
+
 @dataclass(frozen=True)
 class Provider:
     """Where and how one vendor is reached.
@@ -183,6 +201,7 @@ class Provider:
     Plain HTTP is for loopback addresses unless `allow_http`. `launch` names the server that this
     library starts itself and that then gives the base URL ("sandbox", "local"); "" for none.
     `file_store` says whether files can be uploaded there, and named in prompts by their ids.
+    `batch` is its API for batches, None for a provider that has none that we know of.
     """
 
     name: str
@@ -202,6 +221,7 @@ class Provider:
     allow_http: bool = False
     launch: str = ""
     file_store: bool = False
+    batch: BatchApi | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +242,11 @@ class Model:
     `streams` is False for a model that gives its answers whole only. `effort` is the one that the
     model's name asked for ("gpt-5.2-high"), where a call asks for none.
     `retires` is an ISO date, `successor` the model to move to.
+
+    An embedding model takes `max_inputs` texts in one request, which hold `max_request_tokens`
+    together, and each `context_window` at most; a rerank model `max_inputs` documents. None: nobody
+    knows. `independent_scores` says that a rerank model scores each document on its own, so that a
+    long list can be ranked in pieces.
 
     A host that speaks a vendor's wire format under another path gives it as `path`, for streams as
     `stream_path`; `{id}` in it is the model's id. The fields of the body that such a path stands
@@ -249,6 +274,9 @@ class Model:
     supports: frozenset[str] = frozenset()
     prompt_cache_min_tokens: int | None = None
     embedding_size: int | None = None
+    max_inputs: int | None = None
+    max_request_tokens: int | None = None
+    independent_scores: bool = False
     tokenizer: str = ""
     limit_group: str = ""
     streams: bool = True

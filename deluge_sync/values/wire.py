@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 
+class FileBody(NamedTuple):
+    """What follows a request's `body`: the `size` bytes of the file at `path`, read while they are
+    sent, and then `after`.
+    """
+
+    path: str
+    size: int
+    after: bytes = b""
+
+
 class HttpRequest(NamedTuple):
-    """One HTTP request, complete but for its secrets: those the transport adds, last."""
+    """One HTTP request, complete but for its secrets: those the transport adds, last.
+
+    Its body is `body`, and behind that what `file` says.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    file: Optional[FileBody] = None
 
 
 class HttpResponse(NamedTuple):
