@@ -188,7 +188,7 @@ class BackgroundCall(Call):
         try:
             self._route.transport.send(
                 http,
-                credentials=self._credentials(http, deadline, cancellation),
+                credentials=self._route.credentials_for(http, deadline, cancellation),
                 deadline=deadline,
                 cancellation=cancellation,
             )

@@ -9,44 +9,33 @@ import logging
 import math
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .adapters import Adapter
 from .adapters.event_stream import reader_of
-from .cache import Answers, KeySpace
 from .engine.budget import Budget, Purse
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
-from .engine.lane import Lane, Reservation, Weights
+from .engine.lane import Weights
 from .engine.retry import Attempts, RetryPolicy, drained
+from .outcome import Parse, Postprocess, attach, parsed_of, postprocessed
 from .outlay import actual, ceiling, cost_of, is_free, weights
+from .route import Reservations, Route
 from .values.deltas import Delta, TextDelta, replayed
-from .values.errors import (
-    CallError,
-    ConfigError,
-    DeadlineExceededError,
-    DelugeError,
-    OutputError,
-    PostprocessError,
-    ThrottledError,
-    TransientError,
-)
-from .values.model import Model
+from .values.errors import CallError, ConfigError, DelugeError, OutputError
 from .values.plain import message_to_plain
 from .values.prompt import Conversation, Message, Text
 from .values.request import Request
-from .values.response import PAUSED, Answer, Response, RouteStep, Usage, joined
-from .values.secret import Credential
+from .values.response import Answer, Response, RouteStep, Usage, joined
 from .values.wire import HttpRequest, HttpResponse, LimitHint
 
 if TYPE_CHECKING:
-    from .adapters import Adapter
     from .adapters.base import Fold
-    from .engine.transport import BodyStream, Transport
-    from .signing import Signer
+    from .engine.transport import BodyStream
 
 logger = logging.getLogger(__name__)
 
-Postprocess = Callable[[Response], Response]
+CallRoute = Route[Adapter]
 Steps = Generator[Delta, None, Answer]
 """What gives an answer in the end, and on the way the deltas that somebody wants to see."""
 
@@ -59,33 +48,6 @@ LONGEST_STREAM = 3_600.0
 
 MOST_PIECES = 100
 """Of an answer that the vendor breaks off: more than the longest one has. Each is paid for."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """What all calls of one client to one model share, in one process.
-
-    `lanes` are drawn from in order; the last one is the account's. `wire` is the adapter's name.
-    `signer`, where there is one, makes the credentials of each request. `answers` is the cache, if
-    there is one, and `keys` tells its keys.
-    """
-
-    model: Model
-    adapter: Adapter
-    credentials: tuple[Credential, ...]
-    lanes: tuple[Lane, ...]
-    transport: Transport
-    policy: RetryPolicy
-    request_timeout: float
-    keys: KeySpace
-    wire: str = ""
-    answers: Answers | None = None
-    signer: Signer | None = None
-
-    @property
-    def answers_later(self) -> bool:
-        """Whether an answer may be worked on in the background, and is then looked at again."""
-        return hasattr(self.adapter, "poll")
 
 
 @dataclass(frozen=True)
@@ -108,7 +70,7 @@ class Options:
     use_cache: bool = True
     cache_salt: str = ""
     budget: Budget | None = None
-    parse: Callable[[str], Any] | None = None
+    parse: Parse | None = None
     repair: int = 0
     resume: str | None = None
     detach: bool = False
@@ -169,7 +131,7 @@ class Call:
 
     def __init__(
         self,
-        route: Route,
+        route: CallRoute,
         request: Request,
         *,
         prompt: Any,
@@ -496,22 +458,6 @@ class Call:
         if paused is not None:
             logger.info("%s: throttled, paused for %.1f s", self._route.lanes[-1].name, paused)
 
-    def _reserve(self, amounts: Weights) -> list[tuple[Lane, Reservation]]:
-        taken: list[tuple[Lane, Reservation]] = []
-        try:
-            for lane in self._route.lanes:
-                reservation = lane.reserve(
-                    amounts,
-                    deadline=self._attempts.deadline,
-                    cancellation=self._cancellation,
-                )
-                taken.append((lane, reservation))
-        except BaseException:
-            for lane, reservation in taken:
-                lane.cancel(reservation)
-            raise
-        return taken
-
     @property
     def _seconds(self) -> float:
         """What the call may take from its first grant on."""
@@ -531,51 +477,30 @@ class Call:
         self._head = head
         self._request_id = self._route.adapter.request_id(head)
 
-    def _credentials(
-        self, http: HttpRequest, deadline: float, cancellation: Cancellation
-    ) -> tuple[Credential, ...]:
-        signer = self._route.signer
-        if signer is None:
-            return self._route.credentials
-        return signer.credentials(http, deadline=deadline, cancellation=cancellation)
-
     def _opened(self, http: HttpRequest) -> BodyStream:
-        deadline, cancellation = self._attempts.deadline, self._cancellation
-        self._body = self._route.transport.stream(
-            http,
-            credentials=self._credentials(http, deadline, cancellation),
-            deadline=deadline,
-            silence=self._route.request_timeout,
-            cancellation=cancellation,
+        self._body = self._route.open(
+            http, deadline=self._attempts.deadline, cancellation=self._cancellation
         )
         return self._body
 
     def _send(self) -> HttpResponse:
         sent_at = self._clock()
-        limit = sent_at + self._route.request_timeout
-        deadline = min(limit, self._attempts.deadline)
-        try:
-            reply = self._route.transport.send(
-                self._http,
-                credentials=self._credentials(self._http, deadline, self._cancellation),
-                deadline=deadline,
-                cancellation=self._cancellation,
-            )
-        except DeadlineExceededError as error:
-            if limit < self._attempts.deadline:
-                raise TransientError(
-                    f"no answer within request_timeout={self._route.request_timeout:g} s "
-                    f"({error.message})"
-                ) from error
-            raise
+        reply = self._route.send(
+            self._http,
+            now=sent_at,
+            deadline=self._attempts.deadline,
+            cancellation=self._cancellation,
+        )
         self._latency = self._clock() - sent_at
         return reply
 
+    def _reserve(self, amounts: Weights) -> Reservations:
+        return self._route.reserve(
+            amounts, deadline=self._attempts.deadline, cancellation=self._cancellation
+        )
+
     def _settle(
-        self,
-        reservations: list[tuple[Lane, Reservation]],
-        answer: Answer | None,
-        failure: CallError | None,
+        self, reservations: Reservations, answer: Answer | None, failure: CallError | None
     ) -> float | None:
         """Settle with all lanes; gives the seconds of the account's pause where this began one."""
         head = self._head
@@ -585,17 +510,14 @@ class Call:
             hints = self._route.adapter.limits(head)
             if answer is None and self._request.stream and has_events(head):
                 answered = False  # it broke off: what it has used until then nobody knows
-        drawn = actual(answer, failure, answered)
-        succeeded = answer is not None
-        paused = None
-        if isinstance(failure, ThrottledError):
-            lane, reservation = reservations[-1]
-            paused = lane.throttled(reservation, failure.retry_after)
-        for lane, reservation in reservations[:-1]:
-            lane.settle(reservation, drawn, answered=answered, succeeded=succeeded)
-        lane, reservation = reservations[-1]
-        lane.settle(reservation, drawn, hints, answered=answered, succeeded=succeeded)
-        return paused
+        return self._route.settle(
+            reservations,
+            actual(answer, failure, answered),
+            hints,
+            failure=failure,
+            answered=answered,
+            succeeded=answer is not None,
+        )
 
     # From the answer to the response
 
@@ -604,28 +526,16 @@ class Call:
         return (f"model:{self._route.model.name}",)
 
     def _problem(self, answer: Answer) -> OutputError | None:
-        """What is wrong with an answer that was to be an object; keeps the object where it is one.
-
-        One that calls tools, or pauses, is not finished, and says nothing yet.
-        """
-        parse = self._options.parse
-        if parse is None or answer.error is not None or answer.pending is not None:
-            return None
-        if answer.content.tool_calls or answer.finish_reason == PAUSED:
-            return None
-        try:
-            self._parsed = parse(answer.content.text or "")
-        except OutputError as error:
-            if answer.finish_reason == "length":
-                return OutputError("the answer was cut off by its length: raise max_new_tokens")
-            return error
-        return None
+        """What is wrong with an answer that was to be an object; keeps the object if it is one."""
+        self._parsed, problem = parsed_of(answer, self._options.parse)
+        return problem
 
     def _finished(self, answer: Answer, *, free: bool) -> Response:
         error: DelugeError | None = answer.error
         if free or self._parsed is None:
             error = error or self._problem(answer)
-        return self._postprocessed(self._response(answer, error=error, free=free))
+        response = self._response(answer, error=error, free=free)
+        return postprocessed(response, self._options.postprocess)
 
     def _cost(self, answer: Answer | None, *, free: bool) -> float | None:
         if free:
@@ -670,31 +580,8 @@ class Call:
             known = response.usage is not None or usage.total_tokens > 0
             route = self._switch.route(error)
             response = response.replace(usage=usage if known else None, route=route)
-        if error is not None:
-            error.response = response
-            _forget_frames(error)
+        attach(error, response)
         return response
-
-    def _postprocessed(self, response: Response) -> Response:
-        if self._options.postprocess is None or response.error is not None:
-            return response
-        error: PostprocessError
-        try:
-            changed = self._options.postprocess(response)
-        except Exception as cause:
-            error = PostprocessError(f"postprocess raised {type(cause).__name__}: {cause}")
-            error.__cause__ = cause
-        else:
-            if isinstance(changed, Response):
-                return (
-                    changed if changed.index == self._index else changed.replace(index=self._index)
-                )
-            error = PostprocessError(
-                f"postprocess must return a Response, not {type(changed).__name__}: "
-                "change one with response.replace(...)"
-            )
-        error.response = response
-        return response.replace(error=error)
 
 
 def has_events(head: HttpResponse) -> bool:
@@ -714,13 +601,3 @@ def _with_complaint(
         f"That is not what was asked for: {problem.message}. Answer again, with nothing but the "
         "corrected JSON."
     )
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Take the tracebacks off `error` and its causes: their frames keep the call in memory."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from typing import Callable, NamedTuple, Optional
 
-from .call import Call, Route, Switch
+from .call import Call, CallRoute, Switch
 from .engine.breaker import Entry
 from .engine.lane import Lane
 from .engine.retry import drained
@@ -17,7 +17,7 @@ from .values.response import Answer, Response, RouteStep
 
 logger = logging.getLogger(__name__)
 
-Make = Callable[[Route, Switch], Call]
+Make = Callable[[CallRoute, Switch], Call]
 """Makes the call of the prompt to one model; `ConfigError` or `PromptError` where it cannot."""
 
 FREE_WITHIN = 1.0
@@ -66,7 +66,7 @@ class _Candidate:
 
     __slots__ = ("call", "route", "was_throttled")
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: CallRoute) -> None:
         self.route = route
         self.call: Call | None = None
         self.was_throttled = False
@@ -101,7 +101,7 @@ class Failover:
 
     def __init__(
         self,
-        routes: Sequence[Route],
+        routes: Sequence[CallRoute],
         make: Make,
         *,
         dynamic: bool = False,

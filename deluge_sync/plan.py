@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .background import BackgroundCall
-from .call import AnyCall, Call, Options, Route, Switch
+from .call import AnyCall, Call, CallRoute, Options, Switch
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .failover import Failover
@@ -52,7 +52,7 @@ class Plan:
 
     def _to(
         self,
-        route: Route,
+        route: CallRoute,
         conversation: Conversation,
         prompt: Any,
         cancellation: Cancellation,
@@ -105,7 +105,7 @@ class Plan:
             preferred, responses_api=self.asked.responses_api, tools=tools
         )
 
-        def make(route: Route, switch: Switch) -> Call:
+        def make(route: CallRoute, switch: Switch) -> Call:
             going = conversation.going_over(route.wire, route.model.name)
             return self._to(route, going, prompt, cancellation, index, switch)
 

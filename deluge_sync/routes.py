@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 from .adapters import ADAPTERS
 from .cache import Answers, KeySpace, owner_of
-from .call import AnyCall, Route
+from .call import AnyCall, CallRoute
 from .catalog import Catalog, api_key_for, located, retirement_notice
 from .engine.cancellation import Cancellation
 from .engine.lane import Lane
@@ -23,6 +23,7 @@ from .launch import launched_url
 from .notices import warn_once
 from .options import adapter_of
 from .outlay import unpriced
+from .route import Route
 from .settings import Settings
 from .signing import signer_of
 from .uploads import Uploads
@@ -91,9 +92,9 @@ class Routes:
         self._settings = settings
         self._models = models
         self._runtime = runtime
-        self._routes: dict[tuple[str, str | None, bool | None, bool], Route] = {}
+        self._routes: dict[tuple[str, str | None, bool | None, bool], CallRoute] = {}
         self._params: dict[tuple[int, SamplingParams], SamplingParams] = {}
-        self._latest: tuple[Route | None, SamplingParams, SamplingParams]
+        self._latest: tuple[CallRoute | None, SamplingParams, SamplingParams]
         self._latest = (None, SamplingParams(), SamplingParams())
         self._named = _named_limits(settings, models)
         self.answers = _answers(settings, runtime)
@@ -107,20 +108,20 @@ class Routes:
             max_in_flight=settings.max_concurrent_requests,
         )
 
-    def draw(self, *, responses_api: bool | None = None, tools: bool = False) -> Route:
+    def draw(self, *, responses_api: bool | None = None, tools: bool = False) -> CallRoute:
         """The route to the only model, or to the first of several."""
         return self.to(self._models[0], responses_api=responses_api, tools=tools)
 
     def in_order(
         self, preferred: Model | None, *, responses_api: bool | None = None, tools: bool = False
-    ) -> tuple[list[Route], dict[str, DelugeError]]:
+    ) -> tuple[list[CallRoute], dict[str, DelugeError]]:
         """The routes of one call, the one to try first first; and why some models have none.
 
         By weights the order is drawn: of those that are up, each is first as often as its weight
         says. A model of weight 0 comes last.
         """
         self.check()  # a key that is missing shows at once, not when its model is drawn
-        routes: list[Route] = []
+        routes: list[CallRoute] = []
         lacking: dict[str, DelugeError] = {}
         for model in sorted(self._drawn(), key=lambda model: model is not preferred):
             try:
@@ -181,7 +182,9 @@ class Routes:
         of_prompt = any(isinstance(error, PromptError) for error in lacking.values())
         return PromptError(text) if of_prompt else ConfigError(text)
 
-    def to(self, model: Model, *, responses_api: bool | None = None, tools: bool = False) -> Route:
+    def to(
+        self, model: Model, *, responses_api: bool | None = None, tools: bool = False
+    ) -> CallRoute:
         """The route to `model`, over OpenAI's Responses API where that is asked for or needed."""
         key = (model.name, model.effort, responses_api, tools)
         route = self._routes.get(key)
@@ -191,7 +194,7 @@ class Routes:
         return route
 
     def accepted(
-        self, params: SamplingParams, route: Route, *, strict: bool = False
+        self, params: SamplingParams, route: CallRoute, *, strict: bool = False
     ) -> SamplingParams:
         """`params` without what the model does not take; warns once about those, or with `strict`
         raises `ConfigError`.
@@ -256,7 +259,7 @@ class Routes:
         words = f"{self.own_limits.in_flight} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
-    def _make(self, model: Model, adapter: str) -> Route:
+    def _make(self, model: Model, adapter: str) -> CallRoute:
         model = _reachable(model)
         secret = self._secret(model)
         signer = signer_of(model.provider) if secret is None else None

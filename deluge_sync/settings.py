@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .call import Postprocess
 from .options import NO_OPTIONS, CallOptions
+from .outcome import Postprocess
 from .progress import STYLES
 from .stores import opened_store
 from .stores.base import Store

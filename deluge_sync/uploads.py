@@ -6,28 +6,19 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Generator
-from typing import Callable, TypeVar
+from typing import Any
 
-from .adapters.base import Flow
 from .adapters.uploads import Stored, look, upload
 from .background import FIRST_POLL, SLOWEST_POLL
-from .call import Route
 from .engine.cancellation import Cancellation
 from .engine.clock import Clock, monotonic
 from .engine.flights import Flights
-from .engine.lane import Lane, Reservation
-from .engine.retry import Attempts, drained
+from .errand import Errand
 from .notices import warn_once
+from .route import Route
 from .stores.base import Store
-from .values.errors import (
-    DeadlineExceededError,
-    NotFoundError,
-    ThrottledError,
-    TransientError,
-)
+from .values.errors import NotFoundError
 from .values.media import Media
-from .values.wire import HttpRequest, HttpResponse
 
 KEY_VERSION = "deluge-sync file 1"
 RECORD_VERSION = 1
@@ -44,8 +35,6 @@ keeps its claim for ever."""
 
 FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.5
 """Seconds between looks whether that process is done."""
-
-Result = TypeVar("Result")
 
 
 class Uploads:
@@ -72,7 +61,7 @@ class Uploads:
         self._known: dict[str, Stored] = {}
 
     def upload(
-        self, part: Media, route: Route, *, deadline: float, cancellation: Cancellation
+        self, part: Media, route: Route[Any], *, deadline: float, cancellation: Cancellation
     ) -> Media:
         """`part` with the id of its file in the provider's store in place of its data.
 
@@ -82,10 +71,11 @@ class Uploads:
         key = _key(part, route)
         stored = self._remembered(key)
         if stored is None:
-            errand = _Errand(route, deadline, cancellation, self._clock)
+            errand = Errand(route, deadline=deadline, cancellation=cancellation, clock=self._clock)
+            files = _Files(errand)
             stored, _ = self._flights.fetch(
                 key,
-                lambda: self._remembered(key) or self._led(key, part, errand),
+                lambda: self._remembered(key) or self._led(key, part, files),
                 deadline=deadline,
                 cancellation=cancellation,
             )
@@ -99,26 +89,26 @@ class Uploads:
         left = stored.expires_at
         return left is None or left - self._wall_clock() > USEFUL_FOR
 
-    def _led(self, key: str, part: Media, errand: _Errand) -> Stored:
+    def _led(self, key: str, part: Media, files: _Files) -> Stored:
         """The file, uploaded if need be; the claim is given back, whatever happens."""
         claimed = kept = False
         try:
-            claimed = self._claim(key, errand)
-            stored = self._found(key, errand)
+            claimed = self._claim(key, files)
+            stored = self._found(key, files)
             if stored is None:
-                stored = errand.upload(part)
+                stored = files.upload(part)
                 kept = self._keep(key, stored, claimed=claimed)
             return self._remember(key, stored)
         finally:
             if claimed and not kept:
                 self._release(key)
 
-    def _found(self, key: str, errand: _Errand) -> Stored | None:
+    def _found(self, key: str, files: _Files) -> Stored | None:
         """The file, where another process has put it there and it still is."""
         stored = self._kept(key)
         if stored is None or not self._is_useful(stored):
             return None
-        seen = errand.look(stored.file_id)
+        seen = files.look(stored.file_id)
         return seen if seen is not None and self._is_useful(seen) else None
 
     def _remember(self, key: str, stored: Stored) -> Stored:
@@ -151,7 +141,7 @@ class Uploads:
             return False
         return True
 
-    def _claim(self, key: str, errand: _Errand) -> bool:
+    def _claim(self, key: str, files: _Files) -> bool:
         """Wait until uploading the file is ours to do; False where another process has done it, or
         seems to have stopped.
         """
@@ -160,7 +150,7 @@ class Uploads:
         while not self._try_claim(key):
             if self._kept(key) is not None or self._clock() - began >= LONGEST_WAIT:
                 return False
-            errand.pause(pause, "another process uploaded the same file")
+            files.pause(pause, "another process uploaded the same file")
             pause = min(pause * 1.5, SLOWEST_LOOK)
         return True
 
@@ -180,20 +170,16 @@ class Uploads:
             _warn(error)
 
 
-class _Errand:
-    """What one upload sends: each request within the route's limits, failures tried again."""
+class _Files:
+    """One provider's store, as far as one upload needs it."""
 
-    def __init__(
-        self, route: Route, deadline: float, cancellation: Cancellation, clock: Clock
-    ) -> None:
-        self._route = route
-        self._deadline = deadline
-        self._cancellation = cancellation
-        self._clock = clock
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self.pause = errand.pause
 
     def upload(self, part: Media) -> Stored:
         """Upload, and wait until the vendor is done with the file."""
-        stored = self._tried(lambda: upload(part, self._route.model))
+        stored = self._errand.flow(lambda: upload(part, self._errand.route.model))
         return stored if stored.ready else self._ready(stored)
 
     def look(self, file_id: str) -> Stored | None:
@@ -201,15 +187,8 @@ class _Errand:
         stored = self._seen(file_id)
         return stored if stored is None or stored.ready else self._ready(stored)
 
-    def pause(self, seconds: float, meanwhile: str) -> None:
-        """Sleep; raises `CallCancelledError`, and `DeadlineExceededError` once the time is up."""
-        left = self._deadline - self._clock()
-        if left <= 0:
-            raise DeadlineExceededError(f"the time was up while {meanwhile}")
-        self._cancellation.sleep(min(seconds, left))
-
     def _seen(self, file_id: str) -> Stored | None:
-        return self._tried(lambda: look(file_id, self._route.model))
+        return self._errand.flow(lambda: look(file_id, self._errand.route.model))
 
     def _ready(self, stored: Stored) -> Stored:
         pause = FIRST_POLL
@@ -222,80 +201,8 @@ class _Errand:
             stored = seen
         return stored
 
-    def _tried(self, flow: Callable[[], Flow[Result]]) -> Result:
-        """What a flow gives; where it fails in a way that may pass, it is begun anew."""
-        attempts = Attempts(
-            self._route.policy,
-            deadline=self._deadline,
-            cancellation=self._cancellation,
-            may_retry=self._route.lanes[-1].may_retry,
-            clock=self._clock,
-        )
-        return drained(attempts.run(lambda: self._run(flow())))
 
-    def _run(self, flow: Flow[Result]) -> Generator[None, None, Result]:
-        yield from ()  # a generator without steps, as `Attempts` takes it
-        try:
-            request = next(flow)
-            while True:
-                request = self._step(flow, request)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-    def _step(self, flow: Flow[Result], request: HttpRequest) -> HttpRequest:
-        """Send `request`; gives the next one, or the end of the flow (`StopIteration`)."""
-        reservations = self._reserve()
-        answered = succeeded = False
-        try:
-            response = self._send(request)
-            answered, succeeded = True, response.status < 300
-            return flow.send(response)
-        except ThrottledError as error:
-            lane, reservation = reservations[-1]
-            lane.throttled(reservation, error.retry_after)
-            raise
-        finally:
-            for lane, reservation in reservations:
-                lane.settle(reservation, answered=answered, succeeded=succeeded)
-
-    def _reserve(self) -> list[tuple[Lane, Reservation]]:
-        taken: list[tuple[Lane, Reservation]] = []
-        try:
-            for lane in self._route.lanes:
-                reservation = lane.reserve(
-                    {"requests": 1.0}, deadline=self._deadline, cancellation=self._cancellation
-                )
-                taken.append((lane, reservation))
-        except BaseException:
-            for lane, reservation in taken:
-                lane.cancel(reservation)
-            raise
-        return taken
-
-    def _send(self, request: HttpRequest) -> HttpResponse:
-        route, cancellation = self._route, self._cancellation
-        limit = self._clock() + route.request_timeout
-        deadline = min(limit, self._deadline)
-        credentials = route.credentials
-        if route.signer is not None:
-            credentials = route.signer.credentials(
-                request, deadline=deadline, cancellation=cancellation
-            )
-        try:
-            return route.transport.send(
-                request, credentials=credentials, deadline=deadline, cancellation=cancellation
-            )
-        except DeadlineExceededError as error:
-            if limit < self._deadline:
-                raise TransientError(
-                    f"a file was not uploaded within request_timeout={route.request_timeout:g} s "
-                    f"({error.message})"
-                ) from error
-            raise
-
-
-def _key(part: Media, route: Route) -> str:
+def _key(part: Media, route: Route[Any]) -> str:
     """What makes two uploads the same, as a key of a kind of its own: whose they are, where they
     go, what they hold and what kind of file that is said to be.
     """

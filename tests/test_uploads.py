@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from deluge_sync.adapters import ADAPTERS
 from deluge_sync.adapters.uploads import Stored, look, upload
 from deluge_sync.cache import KeySpace
-from deluge_sync.call import Route
 from deluge_sync.engine.cancellation import Cancellation
 from deluge_sync.engine.flights import Flights
 from deluge_sync.engine.lane import Lane
 from deluge_sync.engine.retry import RetryPolicy
 from deluge_sync.engine.transport import PooledTransport
 from deluge_sync.notices import DelugeWarning
+from deluge_sync.route import Route
 from deluge_sync.stores.base import Store
 from deluge_sync.stores.disk import DiskStore
 from deluge_sync.stores.memory import MemoryStore
