@@ -12,7 +12,7 @@ from typing import Callable
 from ..values.errors import DeadlineExceededError
 from ..values.wire import LimitHint
 from .alarm import Alarm
-from .breaker import Breaker
+from .breaker import LONGEST_WAIT, Breaker
 from .bucket import BIN, Bucket
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
@@ -30,8 +30,6 @@ PROBES = 8
 """Calls in flight while the limits are still to be learned and no answer has come yet."""
 
 FIRST_PAUSE = 1.0
-LONGEST_WAIT = 900.0
-"""Seconds of a server's pause that are waited for at all: some send the hours until next month."""
 
 SLOT_GUESS = 1.0
 """Seconds until one of the slots that are all taken gets free: nobody knows."""
