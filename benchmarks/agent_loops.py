@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from typing import Any
 
-from common import Claim, arguments, report, table
+from common import Claim, arguments, client_of, report, table
 
-from deluge_sync import AgentRound, Client
+from deluge_sync import AgentRound
 from deluge_sync.testing import Fault, Question, Reply, Sandbox
 
 LOOPS, ROUNDS, IN_FLIGHT = 200, 4, 32
@@ -44,15 +44,7 @@ def main() -> None:
     rounds: list[AgentRound] = []
     faults = {Fault("429", retry_after=PAUSE, retry_after_form="ms"): 0.1}
     with Sandbox(answer=answer, faults=faults, delay=LATENCY, seed=1) as server:
-        client = Client(
-            "gpt-4.1-mini",
-            api_key="benchmark",
-            base_url=server.base_url,
-            max_requests_per_minute=1e9,
-            max_tokens_per_minute=1e12,
-            max_concurrent_requests=IN_FLIGHT,
-            progress="none",
-        )
+        client = client_of(server.base_url, IN_FLIGHT)
         start = time.monotonic()
         results = client.map_agent_loops(
             map(str, range(loops)), tools=[step], on_round=rounds.append

@@ -13,7 +13,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from deluge_sync import Client
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -30,6 +33,22 @@ class Claim:
     target: str
     measured: str
     holds: bool
+
+
+def client_of(url: str, in_flight: int, **options: Any) -> Client:
+    """A client of the server at `url` that only `in_flight` holds back."""
+    from deluge_sync import Client  # found only once the path above is set
+
+    return Client(
+        "gpt-4.1-mini",
+        api_key="benchmark",
+        base_url=url,
+        max_requests_per_minute=1e9,
+        max_tokens_per_minute=1e12,
+        max_concurrent_requests=in_flight,
+        progress="none",
+        **options,
+    )
 
 
 def rival_python() -> str:

@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, Claim, arguments, report, say, table, wait_until
+from common import ROOT, Claim, arguments, client_of, report, say, table, wait_until
 from sandbox_process import SandboxProcess
 
-from deluge_sync import Client, DelugeError
+from deluge_sync import DelugeError
 
 CALLS = 500
 GRACE = 0.25
@@ -39,15 +39,7 @@ def scene(fault: dict[str, Any], workers: int) -> tuple[list[float], Counter[str
     late: list[float] = []
     futures: list[Future[Any]] = []
     with SandboxProcess(keep_bodies=False, faults=[(fault, 1)]) as server:
-        client = Client(
-            "gpt-4.1-mini",
-            api_key="benchmark",
-            base_url=server.base_url,
-            max_requests_per_minute=1e9,
-            max_tokens_per_minute=1e12,
-            max_concurrent_requests=workers,
-            progress="none",
-        )
+        client = client_of(server.base_url, workers)
         for number in range(CALLS):
             due = time.monotonic() + TIMEOUT
             future = client.submit(f"Prompt {number} " + "x" * 400, timeout=TIMEOUT)

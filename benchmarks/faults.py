@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from common import Claim, arguments, report, table
+from common import Claim, arguments, client_of, report, table
 from sandbox_process import SandboxProcess
-
-from deluge_sync import Client
 
 FAULTS = [
     ({"kind": "429"}, 0.2),
@@ -27,16 +25,7 @@ def main() -> None:
     total = 1_000 if options.quick else 10_000
     prompts = [f"Prompt number {number}" for number in range(total)]
     with SandboxProcess(faults=FAULTS, keep_bodies=False) as server:
-        client = Client(
-            "gpt-4.1-mini",
-            api_key="benchmark",
-            base_url=server.base_url,
-            max_requests_per_minute=1e9,
-            max_tokens_per_minute=1e12,
-            max_concurrent_requests=IN_FLIGHT,
-            max_attempts=ATTEMPTS,
-            progress="none",
-        )
+        client = client_of(server.base_url, IN_FLIGHT, max_attempts=ATTEMPTS)
         start = time.monotonic()
         responses = client.map(prompts)
         seconds = time.monotonic() - start

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import Claim, arguments, report, say, table
+from common import Claim, arguments, client_of, report, say, table
 from nginx import Nginx
 
 from deluge_sync import Client
@@ -55,15 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     total = 50_000 if options.quick else options.prompts
     with Nginx() as server:
-        client = Client(
-            "gpt-4.1-mini",
-            api_key="benchmark",
-            base_url=server.base_url,
-            max_requests_per_minute=1e9,
-            max_tokens_per_minute=1e12,
-            max_concurrent_requests=IN_FLIGHT,
-            progress="none",
-        )
+        client = client_of(server.base_url, IN_FLIGHT)
         start = time.monotonic()
         resident, farthest = run(client, total)
         seconds = time.monotonic() - start

@@ -35,6 +35,7 @@ Computer = Callable[[ToolCall], Any]
 @dataclass(frozen=True)
 class AgentRound:
     """What `on_round` is told after each call of the model, failed ones and the last included.
+    Where the call or the loop failed then, `response` has the error.
 
     `number` counts from 1; `results` are what the tools gave that `response` asked for, `()` where
     none was run. `cost` (US dollars, as far as prices are known) and `usage` are those of the whole
@@ -253,7 +254,7 @@ class AgentLoop:
             response = self._asked(number)
             if not self._goes_on(response):
                 return self._ended(number, response)
-            results = self._results(response)
+            results = self._results(number, response)
             self.conversation = self.conversation.with_response(response)
             if results:
                 self.conversation = self.conversation.with_tool_results(*results)
@@ -315,7 +316,7 @@ class AgentLoop:
                 )
             )
 
-    def _results(self, response: Response) -> tuple[ToolResult, ...]:
+    def _results(self, number: int, response: Response) -> tuple[ToolResult, ...]:
         """What the tools gave, in the order of the calls: functions first and at the same time,
         then a computer's actions one by one.
         """
@@ -329,6 +330,7 @@ class AgentLoop:
             given += self._pictured(runs, [calls[at] for at in actions], done)
         except DelugeError as error:
             error.response = response.replace(error=error)
+            self._tell(number, error.response)
             raise
         most = self._loops.rules.max_tool_output
         by_place = sorted(zip(functions + actions, given), key=lambda pair: pair[0])

@@ -81,7 +81,9 @@ class Computer:
     `longest_wait` is the seconds that one call may wait or hold keys, in all; `settle` those that a
     screen gets to show what an action did, before its picture is taken.
 
-    One screen is for one conversation, and its calls come one after another.
+    One screen is for one conversation, and its calls come one after another. A call that timed out
+    may still be at an action in the thread it was left in: it does nothing more to the screen once
+    the next one, or its own `refuse`, has begun.
     """
 
     def __init__(
@@ -104,6 +106,9 @@ class Computer:
         self._acknowledge = acknowledge
         self._longest_wait = float(longest_wait)
         self._settle = float(settle)
+        # Whose the screen is. It is set in one assignment and then only compared, so it needs no
+        # lock: an action that has begun could not be called back by one either.
+        self._turn = object()
         self._wait_left = 0.0
         self._pointer: Optional[Point] = None
         self._pressed: list[Point] = []
@@ -116,10 +121,11 @@ class Computer:
 
     def __call__(self, call: ToolCall) -> ToolResult:
         """Do what `call` asks for; see the class."""
+        self._turn = turn = object()
         acknowledged: tuple[Mapping[str, Any], ...] = ()
         try:
             acknowledged = self._checked(call)
-            said = self._run(call)
+            said = self._run(call, turn)
             return ToolResult(
                 call.id,
                 said.text,
@@ -130,10 +136,11 @@ class Computer:
             )
         except Exception as error:  # an executor is the developer's, and may raise anything
             logger.warning("%s was not done: %s: %s", call.name, type(error).__name__, error)
-            return self._failed(call, error, acknowledged)
+            return self._failed(call, error, acknowledged, look=self._turn is turn)
 
     def refuse(self, call: ToolCall, reason: str) -> ToolResult:
         """The answer to a call that is not to be done, such as one after another that failed."""
+        self._turn = object()
         return self._failed(call, ActionError(reason), ())
 
     def _checked(self, call: ToolCall) -> tuple[Mapping[str, Any], ...]:
@@ -145,12 +152,17 @@ class Computer:
                 raise ActionError(f"not done: the safety check {code!r} is not acknowledged")
         return tuple(checks)
 
-    def _run(self, call: ToolCall) -> _Said:
+    def _check_turn(self, turn: object) -> None:
+        if self._turn is not turn:
+            raise ActionError("given up: the screen is another call's by now")
+
+    def _run(self, call: ToolCall, turn: object) -> _Said:
         """Do the actions of `call`, and give what the last of them says."""
         said = _Said()
         actions = _actions(call)
         self._wait_left = self._longest_wait
         for at, (name, fields) in enumerate(actions):
+            self._check_turn(turn)
             do = _ACTIONS.get(name)
             try:
                 if do is None:
@@ -159,8 +171,10 @@ class Computer:
             except Exception as error:
                 where = f"action {at + 1} of {len(actions)}, " if len(actions) > 1 else ""
                 raise ActionError(f"{where}{name}: {_sentence(error)}") from error
+        self._check_turn(turn)
         if self._settle and any(name not in _STILL for name, _ in actions):
             self._executor.wait(self._settle)
+            self._check_turn(turn)
         return said
 
     def _look(self) -> Image:
@@ -169,13 +183,18 @@ class Computer:
         return image(png)
 
     def _failed(
-        self, call: ToolCall, error: Exception, acknowledged: tuple[Mapping[str, Any], ...]
+        self,
+        call: ToolCall,
+        error: Exception,
+        acknowledged: tuple[Mapping[str, Any], ...],
+        *,
+        look: bool = True,
     ) -> ToolResult:
         """Anthropic takes nothing but text in a result that is an error, OpenAI nothing but a
         picture in any.
         """
         images: tuple[Image, ...] = ()
-        if _is_batch(call):
+        if look and _is_batch(call):
             try:
                 images = (self._look(),)
             except Exception as another:

@@ -31,8 +31,8 @@ class Effect(NamedTuple):
     """What one kind of error means where there are several models.
 
     `moves`: another model may do better, so it is asked. `account` is what the error says of the
-    account and its server: it WORKS, it FAILS (repeated, that opens its breaker), it is SHUT (that
-    opens it at once), or nothing (None).
+    model at this account and server: it WORKS, it FAILS (repeated, that opens its breaker), it is
+    SHUT (that opens it at once), or nothing (None). Others of its limit group have their own.
     """
 
     moves: bool = False
@@ -64,23 +64,24 @@ NO_EFFECT = Effect()
 class _Candidate:
     """One model that the call may go to, and the call to it, once it is made."""
 
-    __slots__ = ("call", "route", "was_throttled")
+    __slots__ = ("breaker", "call", "route", "was_throttled")
 
     def __init__(self, route: CallRoute) -> None:
         self.route = route
+        self.breaker = self.lane.breaker(route.model.id)
         self.call: Call | None = None
         self.was_throttled = False
 
     @property
     def lane(self) -> Lane:
-        """The account's."""
+        """The account's, for all models of the limit group."""
         return self.route.lanes[-1]
 
     @property
     def seconds_shut(self) -> float:
         """Seconds until it should be asked again: of its breaker, and of a pause that is long."""
         paused = self.lane.seconds_paused
-        return max(self.lane.breaker.seconds_shut(), paused if paused > FREE_WITHIN else 0.0)
+        return max(self.breaker.seconds_shut(), paused if paused > FREE_WITHIN else 0.0)
 
 
 class Failover:
@@ -197,7 +198,7 @@ class Failover:
         """See `Switch`."""
         self._withdraw()
         if self._current is not None and self._entry is not None:
-            self._current.lane.breaker.sent(self._entry)
+            self._current.breaker.sent(self._entry)
 
     def takes_over(self, error: CallError) -> bool:
         """Where the error may be retried, and another model is free to."""
@@ -282,7 +283,7 @@ class Failover:
                 return None
             if self._made(candidate) is None:
                 continue
-            breaker = candidate.lane.breaker
+            breaker = candidate.breaker
             entry = breaker.enter() if up else breaker.pass_anyway()
             if entry is not None:  # else another call is the probe, a moment ago
                 return candidate, entry
@@ -334,7 +335,7 @@ class Failover:
         entry, self._entry = self._entry, None
         if entry is None or self._current is None:
             return
-        breaker = self._current.lane.breaker
+        breaker = self._current.breaker
         error = None if response is None else response.error
         account = WORKS if error is None else _effect(error).account
         unsent = entry.sent_at < 0 or response is None

@@ -614,6 +614,46 @@ def test_the_loops_deadline_ends_a_wait_for_tools_and_keeps_no_half_turn(client:
     assert caught.value.response.error is caught.value
 
 
+@pytest.mark.parametrize("how", ["run_agent_loop", "map_agent_loops"])
+def test_a_round_whose_tools_came_to_nothing_is_told_once_and_with_its_error(
+    client: Any, how: str
+) -> None:
+    rounds: list[AgentRound] = []
+
+    def confirm(call: ToolCall) -> bool:
+        if call.arguments["a"] == 2:
+            raise PromptError("nobody to ask")
+        return True
+
+    one = client(asks(("add", {"a": 1})), asks(("add", {"a": 2})), "done")
+    options = {"tools": [add], "confirm": confirm, "on_round": rounds.append}
+    if how == "run_agent_loop":
+        with pytest.raises(PromptError, match="nobody to ask") as caught:
+            one.run_agent_loop("Go", **options)
+        response = caught.value.response
+    else:
+        ((_, response),) = one.map_agent_loops(["Go"], **options)
+    assert [told.number for told in rounds] == [1, 2]
+    assert [len(told.results) for told in rounds] == [1, 0]
+    last = rounds[-1]
+    assert isinstance(last.response.error, PromptError)
+    assert last.response.error is response.error
+    assert last.response.tool_calls == response.tool_calls != ()
+    assert last.cost == pytest.approx(one.usage().cost)
+    assert len(last.conversation) == 3  # no half turn
+
+
+def test_the_loops_deadline_is_told_where_it_ended_the_tools(client: Any) -> None:
+    gate = threading.Event()
+    rounds: list[AgentRound] = []
+    one = client(asks(("wait", {})), "done")
+    wait = Tool("wait", run=lambda: gate.wait(30))
+    with pytest.raises(DeadlineExceededError, match="while it ran wait") as caught:
+        one.run_agent_loop("Go", tools=[wait], timeout=0.5, on_round=rounds.append)
+    gate.set()
+    assert [told.response for told in rounds] == [caught.value.response]
+
+
 def test_the_loops_deadline_ends_a_call_of_the_model(client: Any) -> None:
     one = client("never", faults=[Fault("black_hole")])
     with pytest.raises(DeadlineExceededError):

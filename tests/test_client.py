@@ -6,9 +6,12 @@ import contextvars
 import logging
 import pickle
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import requests
@@ -20,8 +23,10 @@ from deluge_sync import (
     ConfigError,
     Conversation,
     DeadlineExceededError,
+    DelugeError,
     DelugeWarning,
     ForkedError,
+    MCPServer,
     MissingKeyError,
     NotFoundError,
     PostprocessError,
@@ -682,3 +687,42 @@ def test_an_effort_that_the_model_does_not_know_is_named_with_those_it_does(
 def test_a_pattern_of_the_providers_cache_is_no_folder() -> None:
     with pytest.raises(ConfigError, match="goes with each call"):
         Client("claude-haiku-4-5", cache="system_and_tools")
+
+
+SERVER = MCPServer("docs", "https://docs.example/mcp?key=query-hush", "token-hush")
+PICKY = replace(SERVER, headers={"X-Key": "header-hush"}, allowed_tools=("look",))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "fault", "words"),
+    [
+        ("gpt-4.1-mini", {"use_responses_api": True}, None, ""),
+        ("gpt-4.1-mini", {"use_responses_api": True}, "reset", ""),
+        ("gpt-4.1-mini", {"use_responses_api": True}, "400", "BadRequestError"),
+        ("gpt-4.1-mini", {"use_responses_api": False}, None, "MCP"),
+        ("gpt-4.1-mini", {"tool_choice": SERVER}, None, "MCPServer(name='docs'"),
+        ("gpt-4.1-mini", {"tools": [SERVER, PICKY]}, None, "two tools have the name 'docs'"),
+        ("claude-haiku-4-5", {"tools": [PICKY]}, None, "MCP server docs"),
+        ("gemini-3.5-flash", {"tools": [PICKY]}, None, "MCP server docs"),
+    ],
+)
+def test_no_log_repr_or_error_shows_what_the_url_of_an_mcp_server_asks_with(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    model: str,
+    options: dict[str, Any],
+    fault: Any,
+    words: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sandbox.script([fault])
+    shown = ""
+    try:
+        client_for(sandbox, model).complete("hello", **{"tools": [SERVER], **options})
+        assert "query-hush" in str(sandbox.journal[-1].body)
+    except DelugeError as error:
+        shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        shown += repr(error)
+    assert words in shown
+    assert bool(words) is bool(shown)
+    assert "hush" not in shown + caplog.text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
-from typing import Any, get_args
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, get_args
 
 import pytest
 
@@ -17,6 +19,7 @@ from deluge_sync.computer_fields import key_names
 from deluge_sync.values.tool import ComputerTool, described, tools_of
 
 SIZE = (200, 100)
+MOVE = {"type": "move", "x": 1, "y": 1}
 
 
 def png(width: int, height: int, shade: int = 0) -> bytes:
@@ -348,6 +351,72 @@ def test_a_call_that_is_refused_is_not_done_and_shows_what_its_vendor_wants() ->
     assert of_openai.images
 
 
+class Stuck(Recorder):
+    """One whose first move takes until `gate` is opened, and then fails if it is told to."""
+
+    def __init__(self, *failing: str) -> None:
+        super().__init__(*failing)
+        self.begun, self.gate = threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+        self.looks = 0
+
+    def screenshot(self) -> bytes:
+        self.looks += 1
+        return super().screenshot()
+
+    def move(self, x: int, y: int, *, keys: Sequence[str] = ()) -> None:
+        self.thread = threading.current_thread()
+        self.begun.set()
+        assert self.gate.wait(30)
+        super().move(x, y, keys=keys)
+
+
+TYPE = {"type": "type", "text": "late"}
+LATE = {
+    "before the next action": (openai(MOVE, TYPE), ()),
+    "after the last one": (openai(MOVE), ()),
+    "after one that failed": (openai(MOVE, TYPE), ("move",)),
+    "after a single one": (anthropic("mouse_move", coordinate=[1, 1]), ()),
+}
+AFTER: dict[str, Callable[[Computer], ToolResult]] = {
+    "its refusal": lambda computer: computer.refuse(openai(MOVE, TYPE), "too late"),
+    "another call": lambda computer: computer(anthropic("screenshot")),
+}
+
+
+@pytest.mark.parametrize(("call", "failing"), LATE.values(), ids=LATE)
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+def test_a_call_that_was_given_up_does_nothing_more_to_the_screen(
+    call: ToolCall, failing: tuple[str, ...], after: Callable[[Computer], ToolResult]
+) -> None:
+    screen = Stuck(*failing)
+    computer = Computer(screen, settle=0.5)
+    with ThreadPoolExecutor(1) as pool:
+        left_behind = pool.submit(computer, call)
+        assert screen.begun.wait(30)
+        assert after(computer).images
+        screen.gate.set()
+        result = left_behind.result(30)
+    assert screen.done == ([] if failing else [("move", 1, 1, ())])
+    assert screen.looks == 1  # the other's
+    assert result.is_error
+    assert failing or "given up" in result.content
+
+
+def test_calls_refused_at_the_same_time_all_show_the_screen() -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting(Recorder):
+        def screenshot(self) -> bytes:
+            both.wait()
+            return super().screenshot()
+
+    computer = Computer(Meeting(), settle=0.0)
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: computer.refuse(openai(MOVE), "no"), range(2)))
+    assert all(result.images for result in results)
+
+
 def test_waits_of_one_call_are_capped_together() -> None:
     wait = {"type": "wait", "duration": 4}
     done, results = done_by(openai(wait, wait, wait), anthropic("hold_key", text="a", duration=99),
@@ -375,7 +444,6 @@ def test_the_screen_settles_after_what_may_change_it_and_not_after_a_look() -> N
 
 CHECK = {"id": "cu_sc_1", "code": "malicious_instructions", "message": "The page gives orders."}
 OTHER = {"id": "cu_sc_2", "code": "irrelevant_domain", "message": "An odd place."}
-MOVE = {"type": "move", "x": 1, "y": 1}
 
 
 def test_nothing_is_done_while_a_safety_check_is_not_acknowledged() -> None:

@@ -10,7 +10,7 @@ from deluge_sync import Client, ConfigError, Conversation
 from deluge_sync.computer import Computer
 from deluge_sync.testing import Reply, Sandbox
 
-from .test_computer import CHECK, Recorder
+from .test_computer import CHECK, Recorder, Stuck
 
 ANTHROPIC_TURN = [
     ("mouse_move", {"coordinate": [5, 6]}),
@@ -106,6 +106,17 @@ def test_a_call_that_the_caller_refuses_is_not_done_and_the_model_goes_on(vendor
     assert screen.done == []
     assert "not today" in results(conversation)[0].content
     assert all(result.is_error for result in results(conversation))
+
+
+@pytest.mark.parametrize("vendor", TURNS)
+def test_a_turn_that_timed_out_does_nothing_more_once_the_loop_went_on(vendor: str) -> None:
+    screen = Stuck()
+    conversation, _ = run(vendor, TURNS[vendor], screen, tool_timeout=0.1)
+    screen.gate.set()
+    assert screen.thread is not None
+    screen.thread.join(30)
+    assert screen.done == [("move", 5, 6, ())]
+    assert "did not finish within 0.1 s" in results(conversation)[0].content
 
 
 def test_a_safety_check_that_is_acknowledged_goes_back_with_the_picture() -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from deluge_sync.engine.breaker import LONGEST_WAIT
 from deluge_sync.engine.cancellation import Cancellation
 from deluge_sync.engine.lane import PROBES, Lane, Reservation, _Waiter
 from deluge_sync.values.errors import CallCancelledError, DeadlineExceededError
@@ -189,6 +190,13 @@ def test_a_pause_of_days_is_not_waited_for_by_calls_without_a_deadline() -> None
     a_lane = lane()
     a_lane.throttled(reserve(a_lane), 277_403.0)
     with pytest.raises(DeadlineExceededError, match="paused by the server"):
+        reserve(a_lane, deadline=math.inf)
+
+
+def test_a_lane_waits_for_a_server_no_longer_than_a_breaker_does() -> None:
+    a_lane = lane()
+    a_lane.throttled(reserve(a_lane), LONGEST_WAIT + 1)
+    with pytest.raises(DeadlineExceededError, match=f"the call has {LONGEST_WAIT:.1f} s left"):
         reserve(a_lane, deadline=math.inf)
 
 

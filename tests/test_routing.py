@@ -78,10 +78,10 @@ def way(response: Response) -> list[tuple[str, str]]:
 
 
 def give_clock(client: Client, name: str) -> FakeClock:
-    """A clock of our own for the breaker of that model's account."""
+    """A clock of our own for that model's breaker."""
     clock = FakeClock()
     lane = client._workers().routes.to(client._workers().routes.preferred(name)).lanes[-1]  # type: ignore[arg-type]
-    lane.breaker = Breaker(clock=clock, uniform=lambda low, high: high)
+    lane._breakers[name] = Breaker(clock=clock, uniform=lambda low, high: high)
     return clock
 
 
@@ -163,6 +163,22 @@ def test_an_account_that_refused_is_passed_over_until_a_probe_finds_it_well(
     assert client.complete("hello").model == "a/a"
 
 
+@pytest.mark.parametrize("fault", ["404", "401"])
+def test_a_model_that_is_passed_over_leaves_those_that_share_its_limits_alone(
+    pair: tuple[Sandbox, Sandbox], fault: str
+) -> None:
+    group = {"provider": "a", "limit_group": "all"}
+    client = client_of(pair, {"a": group, "b": group})
+    lanes = [client._workers().routes.to(model).lanes[-1] for model in client.models]
+    assert lanes[0] is lanes[1]
+    clock = give_clock(client, "a")
+    pair[0].script([fault])
+    assert [client.complete("hello").model for _ in range(3)] == ["a/b"] * 3
+    assert pair[0].requests == 4
+    clock.now += 100
+    assert client.complete("probe").model == "a/a"
+
+
 def test_while_all_are_shut_calls_are_tried_all_the_same(pair: tuple[Sandbox, Sandbox]) -> None:
     client = client_of(pair)
     for server in pair:
@@ -181,7 +197,7 @@ def test_what_one_prompt_names_and_does_not_exist_shuts_no_account(
     prompt = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]
     pair[0].script([fault])
     assert way(client.map([prompt])[0])[0] == ("a", kind)
-    assert not lane.breaker.is_open
+    assert not lane.breaker("a").is_open
     assert client.complete("hello").model == "a/a"
 
 
@@ -548,7 +564,7 @@ def test_a_probe_that_was_cancelled_lets_another_one_go(pair: tuple[Sandbox, San
     with pytest.raises(CallCancelledError):
         future.result(10)
     assert client.complete("probe").model == "a/a"
-    assert not lane.breaker.is_open
+    assert not lane.breaker("a").is_open
 
 
 # Answers in the background
@@ -747,7 +763,8 @@ def test_ctrl_c_on_the_way_to_another_model_leaves_nothing_announced(
     client = client_of(pair)
     clock = give_clock(client, "b")
     lane = client._workers().routes.to(client.models[1]).lanes[-1]
-    lane.breaker.failed(lane.breaker.pass_anyway(), at_once=True)
+    breaker = lane.breaker("b")
+    breaker.failed(breaker.pass_anyway(), at_once=True)
     clock.now += 60
 
     def interrupted(*_: object) -> None:
@@ -758,4 +775,4 @@ def test_ctrl_c_on_the_way_to_another_model_leaves_nothing_announced(
     with pytest.raises(KeyboardInterrupt):
         client.complete("hello")
     assert lane._announced == 0
-    assert lane.breaker.seconds_shut() == 0  # the probe was given back
+    assert breaker.seconds_shut() == 0  # the probe was given back

@@ -372,6 +372,7 @@ def test_a_list_of_tools_may_hold_all_kinds():
 def test_what_describes_a_tool_holds_no_secret_and_no_function():
     server = MCPServer("docs", "https://x", "hush", {"X-Key": "hush"})
     assert "hush" not in f"{described(server)}{server!r}"
+    assert "hush" not in repr(MCPServer("docs", "https://x?key=hush"))
     assert json.loads(json.dumps(described(Tool.from_function(now))))["name"] == "now"
 
 

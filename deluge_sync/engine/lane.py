@@ -12,7 +12,7 @@ from typing import Callable
 from ..values.errors import DeadlineExceededError
 from ..values.wire import LimitHint
 from .alarm import Alarm
-from .breaker import Breaker
+from .breaker import LONGEST_WAIT, Breaker
 from .bucket import BIN, Bucket
 from .cancellation import Cancellation
 from .clock import Clock, monotonic
@@ -30,8 +30,6 @@ PROBES = 8
 """Calls in flight while the limits are still to be learned and no answer has come yet."""
 
 FIRST_PAUSE = 1.0
-LONGEST_WAIT = 900.0
-"""Seconds of a server's pause that are waited for at all: some send the hours until next month."""
 
 SLOT_GUESS = 1.0
 """Seconds until one of the slots that are all taken gets free: nobody knows."""
@@ -70,8 +68,6 @@ class Lane:
     granted or become the head. Why not plain arithmetic reservations (advance the bucket, sleep
     once): a reservation given back after a short answer could not move the sleepers forward.
 
-    `breaker` is for those who have another lane to go to; the lane itself never asks it.
-
     The lock guards everything here and is held for arithmetic only; sleeping and waking happen
     outside it.
     """
@@ -100,8 +96,20 @@ class Lane:
         self._announced = 0
         self._clock = clock
         self._uniform = uniform
+        self._breakers: dict[str, Breaker] = {}
         self._lock = threading.Lock()
-        self.breaker = Breaker(clock=clock, uniform=uniform)
+
+    def breaker(self, name: str) -> Breaker:
+        """That of `name`, one of those who share these limits: one may fail where others do not.
+
+        It is for those who have somewhere else to go; the lane itself never asks it.
+        """
+        with self._lock:
+            breaker = self._breakers.get(name)
+            if breaker is None:
+                breaker = Breaker(clock=self._clock, uniform=self._uniform)
+                self._breakers[name] = breaker
+            return breaker
 
     def reserve(
         self, weights: Weights, *, deadline: float, cancellation: Cancellation

@@ -256,11 +256,11 @@ class MCPServer:
     """A remote MCP server that the provider calls by itself (Anthropic, OpenAI's Responses).
 
     `allowed_tools` None allows all that it has. `authorization` is a token for that server, and
-    `headers` go to it; neither is ever shown.
+    `headers` go to it. Neither is ever shown, nor is `url`: a key may be in its query.
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     authorization: Optional[str] = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     allowed_tools: Optional[tuple[str, ...]] = None
@@ -363,7 +363,9 @@ def choice_of(given: Any, tools: tuple[ToolLike, ...]) -> str | None:
 
 
 def described(tool: ToolLike) -> Mapping[str, Any]:
-    """What decides a model's answer of a tool: no function, no secret."""
+    """What decides a model's answer of a tool: no function, and no secret but one that a server's
+    `url` has in its query. It is for a digest, and not to be shown.
+    """
     if isinstance(tool, Tool):
         fields = ("name", "description", "parameters", "strict")
         return {name: getattr(tool, name) for name in fields}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +13,8 @@ import pytest
 from deluge_sync import AgentRound
 from deluge_sync.testing import Fault, Question, Reply, Sandbox
 
-from ..helpers import client_for, interruptible
+from ..helpers import client_for, start
 
-ROOT = Path(__file__).parent.parent.parent
 LOOPS, ROUNDS, IN_FLIGHT = 200, 4, 32
 
 
@@ -147,17 +143,6 @@ def asking() -> Any:
         yield sandbox
 
 
-def start(sandbox: Sandbox, script: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SETUP + script, sandbox.base_url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=interruptible,
-    )
-
-
 UNTIL_ALL_WAIT = """
 while len(waiting) < 16 or not client._workers().routes.status().startswith("16 "):
     time.sleep(0.01)
@@ -180,7 +165,7 @@ except KeyboardInterrupt:
     print(names())
     raise
 """
-    process = start(asking, script)
+    process = start(asking, SETUP + script)
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
     interrupted_at = time.monotonic()
@@ -200,7 +185,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 client.run_agent_loop("good", tools=tools)
 """
-    process = start(asking, script)
+    process = start(asking, SETUP + script)
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGINT)
@@ -219,7 +204,7 @@ futures += [client.submit_agent_loop(p, tools=tools) for p in ["good", "bad"] * 
 print("now", flush=True)
 {ending}
 """
-    process = start(asking, script)
+    process = start(asking, SETUP + script)
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
     ended_at = time.monotonic()
@@ -237,7 +222,7 @@ threading.Thread(target=work).start()
 while not waiting:
     time.sleep(0.01)
 """
-    process = start(asking, script)
+    process = start(asking, SETUP + script)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "CallCancelledError\n", "")
 

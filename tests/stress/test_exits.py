@@ -13,9 +13,7 @@ import pytest
 
 from deluge_sync.testing import Fault, Sandbox
 
-from ..helpers import interruptible
-
-ROOT = Path(__file__).parent.parent.parent
+from ..helpers import ROOT, interruptible, start
 
 SETUP = """
 import os, sys, threading, time
@@ -25,17 +23,6 @@ client = Client(
     max_requests_per_minute=1e9, max_tokens_per_minute=1e9, progress="none",
 )
 """
-
-
-def start(sandbox: Sandbox, script: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SETUP + script, sandbox.base_url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=interruptible,
-    )
 
 
 def finish(process: subprocess.Popen, *, seconds: float = 5.0) -> tuple[int, str, str]:
@@ -60,7 +47,7 @@ except KeyboardInterrupt:
     print(sum(not reply.is_error for reply in client.last_run.responses))
     raise
 """
-    process = start(black_hole, script)
+    process = start(black_hole, SETUP + script)
     black_hole.wait_for(20 + 256, timeout=20)
     time.sleep(0.3)  # the 256 are in the hole; what follows must not depend on luck
     interrupted_at = time.monotonic()
@@ -107,14 +94,14 @@ while not client._workers().routes.status().startswith('256 '):
     time.sleep(0.01)
 {ending}
 """
-    process = start(black_hole, script)
+    process = start(black_hole, SETUP + script)
     black_hole.wait_for(200, timeout=20)  # the last ones may have been cancelled before sending
     code, out, err = finish(process)
     assert (code, out, err) == (0, "", "")
 
 
 def test_an_exception_with_calls_under_way_prints_only_itself(black_hole: Sandbox) -> None:
-    process = start(black_hole, "f = [client.submit('bad') for _ in range(300)]; 1 / 0\n")
+    process = start(black_hole, SETUP + "f = [client.submit('bad') for _ in range(300)]; 1 / 0\n")
     code, _, err = finish(process)
     assert code == 1
     assert err.count("Traceback") == 1
@@ -122,7 +109,9 @@ def test_an_exception_with_calls_under_way_prints_only_itself(black_hole: Sandbo
 
 
 def test_a_client_that_was_used_and_never_closed_ends_quietly(sandbox: Sandbox) -> None:
-    process = start(sandbox, "print(client.map(['one', 'two'], return_completions_only=True))\n")
+    process = start(
+        sandbox, SETUP + "print(client.map(['one', 'two'], return_completions_only=True))\n"
+    )
     assert finish(process) == (0, "['one', 'two']\n", "")
 
 
@@ -145,7 +134,7 @@ assert client.map(wanted, return_completions_only=True) == wanted
 codes = [os.waitpid(pid, 0)[1] for pid in children]
 print(codes)
 """
-    code, out, err = finish(start(sandbox, script), seconds=60)
+    code, out, err = finish(start(sandbox, SETUP + script), seconds=60)
     assert (code, out, err) == (0, "[0, 0, 0, 0, 0, 0, 0, 0]\n", "")
 
 
@@ -159,7 +148,7 @@ def work():
         print(type(error).__name__)
 threading.Thread(target=work).start()
 """
-    code, out, err = finish(start(sandbox, script))
+    code, out, err = finish(start(sandbox, SETUP + script))
     assert code == 0
     assert out in ("late\n", "CallCancelledError\n")
     assert err == ""

@@ -52,6 +52,11 @@ def lanes_of(client: Client) -> list[Lane]:
     return [routes.to(model).lanes[-1] for model in client.models]
 
 
+def breakers_of(client: Client) -> list[Breaker]:
+    """Those of the client's models."""
+    return [lane.breaker(model.id) for lane, model in zip(lanes_of(client), client.models)]
+
+
 def assert_nothing_is_held(client: Client) -> None:
     for lane in (client._workers().routes.own_limits, *lanes_of(client)):
         assert (lane.name, lane.in_flight, lane.waiting) == (lane.name, 0, 0)
@@ -73,8 +78,8 @@ def test_nobody_sees_an_error_while_one_of_three_models_flaps(
 ) -> None:
     client = client_of(servers, weights)
     clock = FakeClock()
-    for lane in lanes_of(client):
-        lane.breaker = Breaker(clock=clock)
+    for name, lane in zip(servers, lanes_of(client)):
+        lane._breakers[name] = Breaker(clock=clock)
     servers["a"].script(FLAPPING)
     answers: dict[str, Any] = {}
 
@@ -107,7 +112,7 @@ def test_nobody_sees_an_error_while_one_of_three_models_flaps(
     clock.now += 1_000
     for name in servers:
         assert client.complete("well?", prefer_model=name).model == f"{name}/{name}"
-    assert not any(lane.breaker.is_open for lane in lanes_of(client))
+    assert not any(breaker.is_open for breaker in breakers_of(client))
 
 
 def test_when_a_client_is_closed_in_the_middle_nothing_stays_held(
@@ -116,8 +121,8 @@ def test_when_a_client_is_closed_in_the_middle_nothing_stays_held(
     client = client_of(servers, "uniform")
     clock = FakeClock()
     lanes = lanes_of(client)
-    for lane in lanes:
-        lane.breaker = Breaker(clock=clock)
+    for name, lane in zip(servers, lanes):
+        lane._breakers[name] = Breaker(clock=clock)
     servers["a"].script(["401"])
     client.complete("shut", prefer_model="a")
     clock.now += 1_000
@@ -137,4 +142,4 @@ def test_when_a_client_is_closed_in_the_middle_nothing_stays_held(
     for name in servers:  # the probe that was cancelled has made room for another one
         assert client.complete("well?", prefer_model=name).model == f"{name}/{name}"
     assert_nothing_is_held(client)
-    assert not any(lane.breaker.is_open for lane in lanes)
+    assert not any(breaker.is_open for breaker in breakers_of(client))
