@@ -79,13 +79,13 @@ def actual(answer: Answer | None, failure: CallError | None, answered: bool) -> 
     return {"tokens": 0, "input_tokens": 0, "output_tokens": 0}
 
 
-def cost_of(answer: Answer, model: Model) -> float | None:
-    """What an answer costs in US dollars; None where nobody knows, as for tiers that are dearer
-    than the catalog's prices. A cheaper one ("flex") counts as its most.
+def cost_of(answer: Answer, model: Model, *, batch: bool = False) -> float | None:
+    """What an answer costs in US dollars, live or in a batch; None where nobody knows, as for tiers
+    that are dearer than the catalog's prices. A cheaper one ("flex") counts as its most.
     """
     if answer.service_tier in DEARER_TIERS:
         return None
-    return model.prices.cost(answer.usage)
+    return model.prices.cost(answer.usage, batch=batch)
 
 
 def is_free(failure: CallError, answered: bool) -> bool:
@@ -100,8 +100,9 @@ def is_free(failure: CallError, answered: bool) -> bool:
     return status in (500, 501, 503, 529) or (400 <= status < 500 and status != 408)
 
 
-def ceiling(http: HttpRequest, request: Request, model: Model) -> float:
-    """US dollars that one attempt costs at most; `ConfigError` where that cannot be told.
+def ceiling(http: HttpRequest, request: Request, model: Model, *, batch: bool = False) -> float:
+    """US dollars that one attempt costs at most, live or in a batch; `ConfigError` where that
+    cannot be told.
 
     A token is at least a byte, so the body's length bounds what is read: the text of it, that is.
     A document that the server fetches or has may fill the model's window. Tools that it runs cannot
@@ -128,7 +129,8 @@ def ceiling(http: HttpRequest, request: Request, model: Model) -> float:
             f"max_cost does not know what service_tier={request.params.service_tier!r} costs"
         )
     choices = max([1, *(value for name, value in extra if name in CHOICES)])
-    ceiling = model.prices.ceiling(_most_read(http, request, model), written * choices)
+    most_read = _most_read(http, request, model)
+    ceiling = model.prices.ceiling(most_read, written * choices, batch=batch)
     if ceiling is None:
         raise ConfigError(unpriced(model))
     return ceiling

@@ -5,6 +5,7 @@
         UnknownModelError
         MissingKeyError
         JournalError          this journal cannot be continued
+        BatchError            there is no such batch job, or it cannot be made or continued
       PromptError             (also TypeError) this prompt cannot be sent
       CallError               one call failed
         ThrottledError        429: too fast; retried, does not use up attempts
@@ -85,6 +86,12 @@ class JournalError(ConfigError):
     """A journal is not one, is of another run, is in use, or cannot be written."""
 
     kind = "journal"
+
+
+class BatchError(ConfigError):
+    """A batch job is not there, cannot be continued, or cannot be made at this provider."""
+
+    kind = "batch"
 
 
 class PromptError(DelugeError, TypeError):

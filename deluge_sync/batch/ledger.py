@@ -1,0 +1,330 @@
+"""What was done with a batch job, step by step, in a folder that outlives the process.
+
+    ledger.jsonl          one event a line: each step before and after it is done
+    prompts.jsonl         the prompts, one a line, with what their responses will show
+    local.jsonl           outcomes that the provider was not asked for: hits of the cache, bad prompts
+    part-00000.jsonl      the requests of one batch, as the provider gets them
+    part-00000.results    the outcomes of that batch, as the provider gave them
+    lock                  locked by the process that works on the job
+
+Everything is read and written anew with each step: a job holds nothing open, and any process may
+go on with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.cancellation import Cancellation
+from ..engine.clock import Clock
+from ..stores import file_lock
+from ..values.batch import BatchCounts
+from ..values.errors import BatchError
+from ..values.wire import FileBody
+
+VERSION = 1
+EVENTS, PROMPTS, LOCAL, LOCK = "ledger.jsonl", "prompts.jsonl", "local.jsonl", "lock"
+
+READY, UPLOADING, UPLOADED, CREATING, UNSURE, SUBMITTED, ENDED, FETCHED = (
+    "ready",
+    "uploading",
+    "uploaded",
+    "creating",
+    "unsure",
+    "submitted",
+    "ended",
+    "fetched",
+)
+"""The states of a part. "uploading" and "creating" are begun, and nobody knows yet whether the
+provider has done it; "unsure" is created, and one of several batches at the provider."""
+
+LOCK_PAUSE = 0.1
+"""Seconds between looks whether another process is done with the job."""
+
+_locks: dict[tuple[int, str], threading.Lock] = {}
+"""By process id and folder: locks on files do not keep threads of one process apart."""
+
+
+class BusyError(BatchError):
+    """Another process, or thread, works on the job."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One batch of a job, from the file of its requests to that of its outcomes.
+
+    `tokens` is what its requests are taken to read. `generation` counts the times that what had
+    failed was submitted again. `attempt` counts the batches made of it: one that the provider's
+    queue had no room for is made again. `since` is when the present one was first asked for, and
+    `tried_at` when last, in seconds since the epoch. With `stopping` the provider was told to stop.
+    For the rest see `BatchState`.
+    """
+
+    number: int
+    requests: int
+    size: int
+    tokens: int
+    generation: int = 0
+    state: str = READY
+    attempt: int = 0
+    since: float = 0.0
+    tried_at: float = 0.0
+    file_id: str | None = None
+    batch_id: str | None = None
+    candidates: tuple[str, ...] = ()
+    status: str = ""
+    problem: str | None = None
+    counts: BatchCounts = BatchCounts()
+    results: tuple[str, ...] = ()
+    expires_at: float | None = None
+    stopping: bool = False
+
+    def after(self, event: Mapping[str, Any]) -> Part:
+        """This part, when `event` has happened."""
+        changes = {name: event[name] for name in _CHANGING if name in event}
+        if "counts" in changes:
+            changes["counts"] = BatchCounts(*changes["counts"])
+        for name in ("candidates", "results"):
+            if name in changes:
+                changes[name] = tuple(changes[name])
+        return dataclasses.replace(self, state=event["event"], **changes)
+
+
+_CHANGING = (
+    "attempt",
+    "since",
+    "tried_at",
+    "file_id",
+    "batch_id",
+    "candidates",
+    "status",
+    "problem",
+    "counts",
+    "results",
+    "expires_at",
+    "stopping",
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a job was made with. `tag` is random, and part of all names at the provider; `server` is
+    where it was submitted, `wire` the format of its requests and answers. `output` is the schema
+    that answers were asked for, and `digest` that of the options that decide them.
+    """
+
+    job: str
+    tag: str
+    model: str
+    wire: str
+    server: str
+    created_at: float
+    kind: str = "prompts"
+    output: Mapping[str, Any] | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as its ledger has it. `prompts` counts them, None while they are still being written
+    down; `local` counts those that the provider is not asked for: answered by the cache, or bad.
+    """
+
+    header: Header
+    prompts: int | None = None
+    cached: int = 0
+    rejected: int = 0
+    digest: str = ""
+    parts: tuple[Part, ...] = ()
+    cancelling: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether all outcomes are here."""
+        return self.prompts is not None and all(part.state == FETCHED for part in self.parts)
+
+    @property
+    def generation(self) -> int:
+        """How often what had failed was submitted again."""
+        return max((part.generation for part in self.parts), default=0)
+
+    def after(self, event: Mapping[str, Any]) -> Record:
+        """This record, when `event` has happened."""
+        if "part" in event:
+            number = event["part"]
+            parts = list(self.parts)
+            parts[number] = parts[number].after(event)
+            return dataclasses.replace(self, parts=tuple(parts))
+        if event["event"] == "cancelling":
+            return dataclasses.replace(self, cancelling=True)
+        if event["event"] == "spooled":
+            return self._spooled(event)
+        raise BatchError(f"the ledger of {self.header.job} has an unknown event {event['event']!r}")
+
+    def _spooled(self, event: Mapping[str, Any]) -> Record:
+        parts = tuple(Part(**fields) for fields in event["parts"])
+        if event["generation"]:  # what had failed once more; the prompts are the same
+            return dataclasses.replace(self, parts=self.parts + parts, cancelling=False)
+        counts = {name: event[name] for name in ("prompts", "cached", "rejected", "digest")}
+        return dataclasses.replace(self, parts=parts, **counts)
+
+
+class Ledger:
+    """The folder of one job. Nothing is opened, or made, by the constructor."""
+
+    def __init__(self, folder: str, *, wall_clock: Clock = time.time) -> None:
+        self.folder = folder
+        self.job = os.path.basename(folder)
+        self._wall_clock = wall_clock
+
+    def create(self, header: Header) -> None:
+        """Begin a ledger. `BatchError` where there is one."""
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        if self.exists():
+            raise BatchError(f"there is a batch job {header.job!r} already in {self.folder}")
+        first = {"deluge_sync_batch": VERSION, **dataclasses.asdict(header)}
+        write_whole(self.path(EVENTS), [_line(first)])
+
+    def exists(self) -> bool:
+        """Whether there is a ledger here."""
+        return os.path.exists(self.path(EVENTS))
+
+    def read(self) -> Record:
+        """The job as it stands. A line that a killed process left unfinished did not happen.
+
+        `BatchError` for a ledger that is none, or of another version.
+        """
+        try:
+            with open(self.path(EVENTS), "rb") as file:
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            raise BatchError(f"there is no batch job {self.job!r} in {self.folder}") from None
+        record = Record(self._header(lines[0]))
+        for line in filter(None, lines[1:]):
+            event = _parsed(line)
+            if event is not None:
+                record = self._after(record, event)
+        return record
+
+    def add(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Write down an event: it is on the disk when this returns. Gives it."""
+        entry = {"event": event, "at": round(self._wall_clock(), 3), **fields}
+        with open(self.path(EVENTS), "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+            file.write(b"\n" + _line(entry) if torn else _line(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        return entry
+
+    def path(self, name: str) -> str:
+        """The path of a file of the job."""
+        return os.path.join(self.folder, name)
+
+    def requests_path(self, part: int) -> str:
+        """That of the requests of a part."""
+        return self.path(f"part-{part:05d}.jsonl")
+
+    def results_path(self, part: int) -> str:
+        """That of its outcomes."""
+        return self.path(f"part-{part:05d}.results")
+
+    def requests(self, part: Part) -> FileBody:
+        """The requests of a part, to be sent."""
+        return FileBody(self.requests_path(part.number), part.size)
+
+    @contextmanager
+    def locked(self, deadline: float, cancellation: Cancellation, clock: Clock) -> Iterator[None]:
+        """Be the only one who works on the job; waits for another process, or thread.
+
+        Raises `BusyError` at `deadline`, and what waiting raises.
+        """
+        lock = _locks.setdefault((os.getpid(), os.path.realpath(self.folder)), threading.Lock())
+        while not lock.acquire(blocking=False):
+            self._wait(deadline, cancellation, clock)
+        try:
+            file = os.open(self.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                while not file_lock.lock(file):
+                    self._wait(deadline, cancellation, clock)
+                yield
+            finally:
+                os.close(file)
+        finally:
+            lock.release()
+
+    def _wait(self, deadline: float, cancellation: Cancellation, clock: Clock) -> None:
+        if clock() >= deadline:
+            raise BusyError(f"another process works on the batch job {self.job!r}")
+        cancellation.sleep(min(LOCK_PAUSE, max(deadline - clock(), 0.0)))
+
+    def _header(self, line: bytes) -> Header:
+        fields = _parsed(line) or {}
+        version = fields.pop("deluge_sync_batch", None)
+        if version is None:
+            raise BatchError(f"{self.path(EVENTS)} is not the ledger of a batch job")
+        if version != VERSION:
+            raise BatchError(
+                f"{self.path(EVENTS)} is a ledger of version {version!r}, this is version "
+                f"{VERSION}: continue it with the deluge_sync that wrote it"
+            )
+        try:
+            return Header(**fields)
+        except TypeError as error:
+            raise BatchError(f"{self.path(EVENTS)} has a damaged first line: {error}") from None
+
+    def _after(self, record: Record, event: Mapping[str, Any]) -> Record:
+        try:
+            return record.after(event)
+        except (KeyError, IndexError, TypeError) as error:
+            raise BatchError(
+                f"{self.path(EVENTS)} is damaged: {type(error).__name__}: {error}"
+            ) from None
+
+
+def write_whole(path: str, pieces: Iterator[bytes] | list[bytes]) -> None:
+    """Write a file so that it is there whole or not at all, whenever the process ends."""
+    unfinished = path + ".new"
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        settle(file)
+    os.replace(unfinished, path)
+    sync_folder(path)
+
+
+def settle(file: Any) -> None:
+    """Have what was written to `file` on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(path: str) -> None:
+    """Have the name of a new file on the disk."""
+    if os.name != "posix":
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

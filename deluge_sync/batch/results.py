@@ -1,0 +1,167 @@
+"""From the outcomes that a provider gave, in any order, to responses in the order of the prompts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO, Any, NamedTuple, Optional, Protocol
+
+from ..adapters.base import BatchAdapter
+from ..values.errors import CallError, DecodeError, DelugeError, PromptError
+from ..values.model import Model
+from ..values.wire import HttpResponse
+from .ledger import LOCAL, PROMPTS, Ledger, Part, Record
+from .spool import lines_of
+
+logger = logging.getLogger(__name__)
+
+NOWHERE = -1
+OURS = 0
+"""Of the sources of outcomes: the file that we wrote ourselves. Part n is source n + 1."""
+
+
+class Shown(NamedTuple):
+    """What a response shows of its prompt, and the key of its answer in the cache."""
+
+    index: int
+    prompt: Any
+    key: Optional[str]
+
+
+class Reader(Protocol):
+    """What makes responses of what was answered."""
+
+    def answered(self, response: HttpResponse, shown: Shown) -> Any:
+        """The response to a request, of an answer as a live call has it, errors and all."""
+
+    def failed(self, error: DelugeError, shown: Shown) -> Any:
+        """The response to one that has no answer."""
+
+    def cached(self, answer: Any, shown: Shown) -> Any:
+        """The response of what the cache had when the job was submitted, as it was written down."""
+
+    def is_answer(self, response: Any) -> bool:
+        """Whether a response holds an answer, good or not so good: one that was paid for."""
+
+
+class Outcomes:
+    """The outcomes of a job that is done.
+
+    Memory is a few bytes for each prompt: where its outcome is. Of a prompt that was submitted more
+    than once, the last outcome counts.
+    """
+
+    def __init__(
+        self, ledger: Ledger, record: Record, adapter: BatchAdapter, model: Model
+    ) -> None:
+        self._ledger = ledger
+        self._record = record
+        self._adapter = adapter
+        self._model = model
+        count = record.prompts or 0
+        self._sources = array("l", [NOWHERE]) * count
+        self._places = array("q", [NOWHERE]) * count
+        self._find_ours()
+        for part in record.parts:
+            self._find_requests(part)
+            self._find_results(part)
+
+    def responses(self, reader: Reader) -> Iterator[Any]:
+        """The responses, in the order of the prompts."""
+        with ExitStack() as files:
+            opened: dict[int, IO[bytes]] = {}
+            prompts = files.enter_context(open(self._ledger.path(PROMPTS), "rb"))
+            for index, line in enumerate(prompts):
+                shown = json.loads(line)
+                its = Shown(index, shown.get("prompt"), shown.get("key"))
+                source = self._sources[index]
+                if source not in opened:
+                    opened[source] = files.enter_context(open(self._path(source), "rb"))
+                yield self._response(opened[source], source, its, reader)
+
+    def unanswered(self, reader: Reader) -> Iterator[tuple[bytes, Part]]:
+        """The requests that have no answer, as they were submitted, and the part they were in."""
+        wanted = bytearray(len(self._sources))
+        for index, response in enumerate(self.responses(reader)):
+            wanted[index] = self._sources[index] != OURS and not reader.is_answer(response)
+        for part in self._record.parts:
+            path = self._ledger.requests_path(part.number)
+            for line in lines_of(path, self._adapter.BETWEEN):
+                index = self._index(self._adapter.custom_id(line))
+                if index is not None and wanted[index] and self._sources[index] == part.number + 1:
+                    yield line, part
+
+    def _response(self, file: IO[bytes], source: int, shown: Shown, reader: Reader) -> Any:
+        place = self._places[shown.index]
+        if place == NOWHERE:
+            return reader.failed(self._missing(self._record.parts[source - 1]), shown)
+        file.seek(place)
+        line = file.readline()
+        if source == OURS:
+            return self._own(json.loads(line), shown, reader)
+        try:
+            outcome = self._adapter.result(line.rstrip(b"\n"), self._model)
+        except DecodeError as error:
+            return reader.failed(error, shown)
+        if outcome.response is not None:
+            return reader.answered(outcome.response, shown)
+        return reader.failed(outcome.error or CallError("the provider says nothing of it"), shown)
+
+    def _own(self, outcome: Any, shown: Shown, reader: Reader) -> Any:
+        if "answer" in outcome:
+            return reader.cached(outcome["answer"], shown)
+        return reader.failed(PromptError(outcome["error"]), shown)
+
+    def _missing(self, part: Part) -> CallError:
+        """Why a request of a part has no outcome."""
+        why = part.problem or "the provider gave no outcome for this request"
+        name = part.batch_id or "the batch"
+        return CallError(f"{name} ended as {part.status!r}: {why}", code=part.status or None)
+
+    def _path(self, source: int) -> str:
+        return self._ledger.path(LOCAL) if source == OURS else self._ledger.results_path(source - 1)
+
+    def _find_ours(self) -> None:
+        for place, line in _lines(self._ledger.path(LOCAL)):
+            index = json.loads(line)["index"]
+            self._sources[index], self._places[index] = OURS, place
+
+    def _find_requests(self, part: Part) -> None:
+        """Have the requests of a part belong to it, with no outcome yet."""
+        for line in lines_of(self._ledger.requests_path(part.number), self._adapter.BETWEEN):
+            index = self._index(self._adapter.custom_id(line))
+            if index is not None:
+                self._sources[index], self._places[index] = part.number + 1, NOWHERE
+
+    def _find_results(self, part: Part) -> None:
+        for place, line in _lines(self._ledger.results_path(part.number)):
+            if not line.strip():
+                continue
+            try:
+                outcome = self._adapter.result(line.rstrip(b"\n"), self._model)
+            except DecodeError as error:
+                logger.warning("an outcome of %s cannot be read: %s", part.batch_id, error)
+                continue
+            index = self._index(outcome.custom_id)
+            if index is not None and self._sources[index] == part.number + 1:
+                self._places[index] = place
+
+    def _index(self, custom_id: str) -> int | None:
+        """The position of a request; None for one that is none of this job's."""
+        tag, _, number = custom_id.rpartition("-")
+        if tag != self._record.header.tag or not (number.isascii() and number.isdigit()):
+            return None
+        index = int(number)
+        return index if index < len(self._sources) else None
+
+
+def _lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, each with where it begins."""
+    with open(path, "rb") as file:
+        place = 0
+        for line in file:
+            yield place, line
+            place += len(line)

@@ -1,0 +1,152 @@
+"""Prompts written down as the files of batches, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import IO, Any, NamedTuple, Optional
+
+from ..values.errors import BatchError
+from .ledger import LOCAL, PROMPTS, Ledger, settle
+
+
+class Limits(NamedTuple):
+    """What one batch may hold: requests, bytes as they are sent, tokens (None: nobody knows)."""
+
+    requests: int
+    size: int
+    tokens: Optional[float] = None
+
+
+class Entry(NamedTuple):
+    """One prompt, written down.
+
+    `shown` is what its line in the file of prompts says. It has either the `line` of its request,
+    which is taken to read `tokens`, or an `outcome` already, in our own words.
+    """
+
+    shown: Any
+    line: bytes = b""
+    tokens: float = 0.0
+    outcome: Any = None
+
+
+class Parts:
+    """Writes lines into the files of parts, as many into each as it may hold.
+
+    `numbers` begin at `first`; `between` goes between two lines.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: Limits,
+        between: bytes,
+        *,
+        first: int = 0,
+        generation: int = 0,
+    ) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._between = between
+        self._first = first
+        self._generation = generation
+        self._file: IO[bytes] | None = None
+        self._requests = self._size = 0
+        self._tokens = 0.0
+        self.written: list[dict[str, int]] = []
+
+    def add(self, line: bytes, tokens: float) -> None:
+        """Write a line into the present file, or where that has no room into the next."""
+        size = len(line) + len(self._between)
+        if self._file is not None and not self._has_room(size, tokens):
+            self._end()
+        if self._file is None:
+            self._begin()
+        else:
+            self._write(self._between)
+        self._write(line)
+        self._requests += 1
+        self._tokens += tokens
+
+    def close(self) -> list[dict[str, int]]:
+        """Write all to the disk; gives the parts, as the ledger has them."""
+        self._end()
+        return self.written
+
+    def _has_room(self, size: int, tokens: float) -> bool:
+        limits = self._limits
+        return (
+            self._requests < limits.requests
+            and self._size + size <= limits.size
+            and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
+        )
+
+    def _begin(self) -> None:
+        self._requests = self._size = 0
+        self._tokens = 0.0
+        self._file = new_file(self._ledger.requests_path(self._first + len(self.written)))
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self._size += len(data)
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        with file:
+            settle(file)
+        self.written.append(
+            {
+                "number": self._first + len(self.written),
+                "requests": self._requests,
+                "size": self._size,
+                "tokens": round(self._tokens),
+                "generation": self._generation,
+            }
+        )
+
+
+def written_down(ledger: Ledger, entries: Iterable[Entry], parts: Parts) -> dict[str, Any]:
+    """Write all entries into the job's files; gives the counts for the ledger.
+
+    What a killed process had written of it is written anew: nothing was sent yet.
+    """
+    counts = {"prompts": 0, "cached": 0, "rejected": 0}
+    with new_file(ledger.path(PROMPTS)) as prompts, new_file(ledger.path(LOCAL)) as local:
+        for entry in entries:
+            prompts.write(json_line(entry.shown))
+            counts["prompts"] += 1
+            if entry.outcome is None:
+                parts.add(entry.line, entry.tokens)
+            else:
+                local.write(json_line(entry.outcome))
+                counts["cached" if "answer" in entry.outcome else "rejected"] += 1
+        settle(prompts)
+        settle(local)
+    if not counts["prompts"]:
+        raise BatchError("there are no prompts: a batch job needs at least one")
+    return counts
+
+
+def lines_of(path: str, between: bytes) -> Iterator[bytes]:
+    """The lines of a part's file, as they were written."""
+    mark = between.rstrip(b"\n")
+    with open(path, "rb") as file:
+        for line in file:
+            whole = line.rstrip(b"\n")
+            yield whole[: -len(mark)] if mark and whole.endswith(mark) else whole
+
+
+def new_file(path: str) -> AbstractContextManager[IO[bytes]] | Any:
+    """An empty file that nobody else may read."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def json_line(value: Any) -> bytes:
+    """`value` as one line of JSON."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,407 @@
+"""What is done with a batch job at its provider, each step written down before and after it.
+
+A process may be killed between any two lines here. Whoever goes on with the job finds in the ledger
+what was begun, and looks at the provider whether it was done, before it is done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from functools import partial
+from typing import Any
+
+from ..adapters.base import BatchAdapter
+from ..engine.cancellation import Cancellation
+from ..engine.clock import Clock, monotonic
+from ..errand import Errand
+from ..outlay import is_free
+from ..route import Route
+from ..values.batch import BatchState
+from ..values.errors import (
+    CallError,
+    DeadlineExceededError,
+    NotFoundError,
+    ThrottledError,
+)
+from ..values.wire import HttpRequest
+from .ledger import (
+    CREATING,
+    ENDED,
+    FETCHED,
+    READY,
+    SUBMITTED,
+    UNSURE,
+    UPLOADED,
+    UPLOADING,
+    Ledger,
+    Part,
+    Record,
+    settle,
+    sync_folder,
+)
+
+logger = logging.getLogger(__name__)
+
+LAG = 10.0
+"""Seconds that a provider's lists may lag behind what it has done."""
+
+FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
+"""Seconds between looks at such a list."""
+
+SKEW = 300.0
+"""Seconds that its clock and ours may be apart."""
+
+LARGEST_RESULTS = 8 << 30
+"""Bytes of one batch's outcomes."""
+
+REFUSED = "refused"
+"""An event that puts a part back where it was before it was submitted."""
+
+WAITING = frozenset((READY, UPLOADING, UPLOADED, CREATING))
+UNDER_WAY = frozenset((UNSURE, SUBMITTED))
+
+
+class Steps:
+    """Takes one job further, while its ledger is locked.
+
+    `most_tokens` is what the batches under way may hold together, None for any number. `first` is a
+    request of the job, for what it says of all: where they go.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        adapter: BatchAdapter,
+        route: Route[Any],
+        *,
+        first: HttpRequest,
+        most_tokens: float | None,
+        deadline: float,
+        cancellation: Cancellation,
+        clock: Clock = monotonic,
+        wall_clock: Clock = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._adapter = adapter
+        self._route = route
+        self._model = route.model
+        self._first = first
+        self._most_tokens = most_tokens
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._wall_clock = wall_clock
+        self._errand = Errand(route, deadline=deadline, cancellation=cancellation, clock=clock)
+        self.record: Record = ledger.read()
+
+    # Submitting
+
+    def submit(self) -> None:
+        """Submit what the provider has room for; the rest stays in line.
+
+        What fails in a way that may pass is tried again, and in the end left for later, with a
+        warning. Raises what will not pass.
+        """
+        for number in range(len(self.record.parts)):
+            part = self.record.parts[number]
+            if part.state not in WAITING:
+                continue
+            if self.record.cancelling and part.state != CREATING:
+                self._end_unsent(number)
+                continue
+            if not self._has_room(part):
+                break
+            try:
+                self._errand.tried(partial(self._submit, number))
+            except _NoRoomError as error:
+                logger.info("%s: the provider takes no more for now: %s", self._name(part), error)
+                break
+            except CallError as error:
+                if not error.retryable or isinstance(error, DeadlineExceededError):
+                    raise
+                logger.warning("%s is not submitted yet: %s", self._name(part), error)
+
+    def _has_room(self, part: Part) -> bool:
+        """Whether the provider's queue has room for a part, as far as we know."""
+        under_way = [other for other in self.record.parts if other.state in UNDER_WAY]
+        if self._most_tokens is None or not under_way:
+            return True
+        return sum(other.tokens for other in under_way) + part.tokens <= self._most_tokens
+
+    def _submit(self, number: int) -> None:
+        if self._adapter.UPLOADS:
+            self._upload(number)
+        self._create(number)
+
+    def _upload(self, number: int) -> None:
+        part = self.record.parts[number]
+        if part.file_id is not None:
+            return
+        name = f"{self._name(part)}.jsonl"
+        if part.state == UPLOADING:
+            found = self._errand.once(self._adapter.find_upload(name, self._model))
+            if found is not None:
+                self._note(number, UPLOADED, file_id=found)
+                return
+        self._note(number, UPLOADING, tried_at=self._wall_clock())
+        requests = self._ledger.requests(part)
+        file_id = self._errand.once(self._adapter.upload(requests, name, self._model))
+        self._note(number, UPLOADED, file_id=file_id)
+
+    def _create(self, number: int) -> None:
+        part = self.record.parts[number]
+        if part.state == CREATING:
+            if self._found(number):
+                return
+            if self.record.cancelling:
+                self._end_unsent(number)
+                return
+        else:
+            now = self._wall_clock()
+            self._note(number, CREATING, attempt=part.attempt + 1, since=now, tried_at=now)
+        part = self.record.parts[number]
+        flow = self._adapter.create(
+            self._ledger.requests(part),
+            part.file_id,
+            f"{self._name(part)}-{part.attempt}",
+            self._first,
+            self._model,
+        )
+        try:
+            state = self._errand.once(flow)
+        except CallError as error:
+            if is_free(error, error.status is not None) and not _is_servers(error):
+                self._note(number, REFUSED, problem=error.message)
+            if isinstance(error, ThrottledError):
+                raise _NoRoomError(error.message) from error
+            raise
+        self._submitted(number, state.id)
+
+    def _found(self, number: int) -> bool:
+        """Whether a batch that was begun to be created is there; looks until lists are sure to
+        show it.
+        """
+        part = self.record.parts[number]
+        pause = FIRST_LOOK
+        while True:
+            found = self._candidates(part)
+            if found and self._adapter.NAMED:
+                self._submitted(number, found[0].id)
+                return True
+            if found:
+                self._note(number, UNSURE, candidates=[state.id for state in found])
+                return True
+            left = part.tried_at + LAG - self._wall_clock()
+            if left <= 0:
+                self._note(number, CREATING, tried_at=self._wall_clock())
+                return False
+            self._errand.pause(min(pause, left), "a batch was looked for at the provider")
+            pause = min(pause * 2, SLOWEST_LOOK)
+
+    def _candidates(self, part: Part) -> list[BatchState]:
+        """The batches at the provider that may be this part's."""
+        name = f"{self._name(part)}-{part.attempt}"
+        found = self._errand.once(self._adapter.find(name, part.since - SKEW, self._model))
+        if self._adapter.NAMED:
+            return found
+        known = {other.batch_id for other in self.record.parts}
+        return [
+            state
+            for state in found
+            if state.id not in known and state.counts.total in (0, part.requests)
+        ]
+
+    def _submitted(self, number: int, batch_id: str) -> None:
+        self._note(number, SUBMITTED, batch_id=batch_id, problem=None)
+        logger.info("%s is submitted: %s", self._name(self.record.parts[number]), batch_id)
+
+    def _end_unsent(self, number: int) -> None:
+        self._note(number, ENDED, status="cancelled", problem="cancelled before it was submitted")
+
+    # Looking
+
+    def look(self) -> bool:
+        """Look at all batches under way, and get the outcomes of those that have ended.
+
+        A look that fails in a way that may pass changes nothing. Gives whether all went well.
+        """
+        sound = True
+        if self.record.cancelling:
+            self._stop_all()
+        for number, part in enumerate(self.record.parts):
+            try:
+                if part.state == UNSURE:
+                    self._identify(number)
+                if self.record.parts[number].state == SUBMITTED:
+                    self._look(number)
+                if self.record.parts[number].state == ENDED:
+                    self._fetch(number)
+            except CallError as error:
+                if not error.retryable or isinstance(error, DeadlineExceededError):
+                    raise
+                sound = False
+                logger.debug("%s: a look failed: %s", self._name(part), error)
+        return sound
+
+    def _look(self, number: int) -> None:
+        part = self.record.parts[number]
+        try:
+            state = self._state_of(part.batch_id or "")
+        except NotFoundError as error:
+            problem = f"the provider does not have it (any more): {error.message}"
+            self._note(number, ENDED, status="lost", problem=problem)
+            return
+        if state.ended and state.queue_full and not self.record.cancelling:
+            self._note(number, REFUSED, batch_id=None, problem=state.problem)
+            logger.info("%s goes back in line: %s", self._name(part), state.problem)
+        elif state.ended:
+            self._ended(number, state)
+        elif (state.status, state.counts) != (part.status, part.counts):
+            self._note(
+                number,
+                SUBMITTED,
+                status=state.status,
+                counts=list(state.counts),
+                expires_at=state.expires_at,
+            )
+
+    def _ended(self, number: int, state: BatchState) -> None:
+        self._note(
+            number,
+            ENDED,
+            status=state.status,
+            counts=list(state.counts),
+            problem=state.problem,
+            results=list(state.results),
+            expires_at=state.expires_at,
+        )
+
+    def _state_of(self, batch_id: str) -> BatchState:
+        return self._errand.once(self._adapter.look(batch_id, self._model))
+
+    def _identify(self, number: int) -> None:
+        """See which of the batches that a part may be is its own: the outcomes tell."""
+        part = self.record.parts[number]
+        left = []
+        for candidate in part.candidates:
+            try:
+                state = self._state_of(candidate)
+            except NotFoundError:
+                continue
+            if not state.ended:
+                left.append(candidate)
+            elif self._is_ours(state):
+                self._submitted(number, candidate)
+                return
+        if not left:
+            self._note(number, REFUSED, candidates=[], problem="it was never created")
+        elif tuple(left) != part.candidates:
+            self._note(number, UNSURE, candidates=left)
+
+    def _is_ours(self, state: BatchState) -> bool:
+        for result in state.results:
+            line = self._first_line(self._adapter.download(result, self._model))
+            if line:
+                custom_id = self._adapter.result(line, self._model).custom_id
+                return custom_id.startswith(f"{self.record.header.tag}-")
+        return False
+
+    def _first_line(self, request: HttpRequest) -> bytes:
+        start = b""
+        body = self._opened(request)
+        try:
+            while b"\n" not in start:
+                piece = body.read()
+                if not piece:
+                    break
+                start += piece
+        finally:
+            body.close()
+        return start.partition(b"\n")[0]
+
+    # Outcomes
+
+    def _fetch(self, number: int) -> None:
+        """Get the outcomes of a batch that has ended, whatever there is of them."""
+        part = self.record.parts[number]
+        path = self._ledger.results_path(number)
+        with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as to:
+            problem = part.problem
+            for result in part.results:
+                try:
+                    self._errand.tried(partial(self._download, result, to))
+                except NotFoundError as error:
+                    problem = f"its results are gone at the provider: {error.message}"
+            settle(to)
+        os.replace(path + ".new", path)
+        sync_folder(path)
+        self._note(number, FETCHED, problem=problem)
+
+    def _download(self, result: str, to: Any) -> None:
+        start = to.tell()
+        body = self._opened(self._adapter.download(result, self._model))
+        try:
+            for piece in iter(body.read, b""):
+                to.write(piece)
+            to.write(b"\n")
+        except BaseException:
+            to.seek(start)
+            to.truncate()
+            raise
+        finally:
+            body.close()
+
+    def _opened(self, request: HttpRequest) -> Any:
+        body = self._route.open(
+            request,
+            deadline=self._deadline,
+            cancellation=self._cancellation,
+            max_bytes=LARGEST_RESULTS,
+        )
+        if 200 <= body.head.status <= 299:
+            return body
+        try:
+            refusal = body.head._replace(body=b"".join(iter(body.read, b"")))
+        finally:
+            body.close()
+        raise self._adapter.failure(refusal, self._model)
+
+    # Cancelling
+
+    def cancel(self) -> None:
+        """Submit nothing more, and have the provider stop; what is done by then is kept."""
+        if not self.record.cancelling:
+            self.record = self.record.after(self._ledger.add("cancelling"))
+        self.submit()
+        self._stop_all()
+
+    def _stop_all(self) -> None:
+        for number, part in enumerate(self.record.parts):
+            if part.state == SUBMITTED and not part.stopping:
+                flow = partial(self._adapter.cancel, part.batch_id or "", self._model)
+                state = self._errand.flow(flow)
+                self._note(number, SUBMITTED, status=state.status, stopping=True)
+
+    # The ledger
+
+    def _note(self, number: int, event: str, **fields: Any) -> None:
+        """Write down what has happened to a part. One that was refused is where it was before."""
+        if event == REFUSED:
+            uploaded = self.record.parts[number].file_id is not None
+            event = UPLOADED if uploaded else READY
+        entry = self._ledger.add(event, part=number, **fields)
+        self.record = self.record.after(entry)
+
+    def _name(self, part: Part) -> str:
+        header = self.record.header
+        return f"{header.job[:40]}-{header.tag}-{part.number}"
+
+
+def _is_servers(error: CallError) -> bool:
+    """Whether it is an error of the server's own, which may have done it all the same."""
+    return error.status is not None and error.status >= 500
+
+
+class _NoRoomError(CallError):
+    """The provider's queue is full."""
