@@ -12,6 +12,7 @@ import math
 import re
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,8 @@ _LONG = 64
 """Characters from which on a word is no word that comes again, and is not kept."""
 
 _PIECE_WEIGHT = 0.5
+_FULL_WEIGHT = 6
+"""Characters from which on a word has its full weight: the shortest say least."""
 
 Feature = tuple[int, float]
 
@@ -28,9 +31,10 @@ Feature = tuple[int, float]
 def embedding(text: str, size: int) -> array[float]:
     """The unit vector of `text`: `size` float32."""
     places: dict[int, float] = {}
-    for word in _words(text):
+    for word, times in Counter(_words(text)).items():
+        often = math.sqrt(times)
         for at, weight in _places(word, size) if len(word) < _LONG else _placed(word, size):
-            places[at] = places.get(at, 0.0) + weight
+            places[at] = places.get(at, 0.0) + weight * often
     length = math.sqrt(sum(weight * weight for weight in places.values()))
     vector = array("f", bytes(4 * size))
     if length < 1e-9:  # all signs met their opposites, as they may in few dimensions
@@ -63,8 +67,8 @@ def as_base64(numbers: array[Any]) -> str:
 
 
 def quantised(vector: array[float], kind: str) -> array[Any]:
-    """`vector` as "float", "int8" or "uint8" (one number each, up to 127 either way), "binary" or "ubinary" (a bit each,
-    packed into signed or unsigned bytes, the first the highest), as Cohere and Voyage name them.
+    """`vector` in a type of Cohere's and Voyage's: "float", "int8" or "uint8" (a number each, up to
+    127 either way), "binary" or "ubinary" (a bit each, packed into bytes, the first the highest).
     """
     if kind == "float":
         return vector
@@ -95,8 +99,10 @@ def _weights(text: str) -> dict[int, float]:
 def _parts(word: str) -> tuple[Feature, ...]:
     """`word` and its pieces, hashed, with their weights."""
     framed = f"<{word}>"
-    parts = [(_hashed(framed), 1.0)]
-    parts += [(_hashed(framed[at : at + 3]), _PIECE_WEIGHT) for at in range(len(framed) - 2)]
+    weight = min(1.0, max(1, len(word)) / _FULL_WEIGHT)
+    parts = [(_hashed(framed), weight)]
+    weight *= _PIECE_WEIGHT
+    parts += [(_hashed(framed[at : at + 3]), weight) for at in range(len(framed) - 2)]
     return tuple(parts)
 
 
