@@ -21,8 +21,10 @@ class Question(NamedTuple):
     `prompt` is the text of the last user turn; `turns` are (role, text) of all turns but the
     system's, roles in the vendor's words; `input_tokens` counts all text; `body` is the parsed
     JSON and must not be changed; `stream` says that the answer is to come in events. `wire` is
-    "openai", "anthropic" or "gemini". `cached` has in its cache fields what of the prompt the
-    vendor reads from its cache and writes there; `prefixes` are the keys it then keeps.
+    "openai", "anthropic", "gemini", "cohere" or "voyage". `cached` has in its cache fields what of
+    the prompt the vendor reads from its cache and writes there; `prefixes` are the keys it then
+    keeps. Where texts are embedded or ranked the turns are the texts (the query first), and the
+    prompt is all of them, line by line.
     `schema` is what the answer is to fit: {} for any JSON object, None for any text.
     """
 

@@ -96,7 +96,7 @@ class _Voice:
         return VendorError(400, f"invalid type: {bracketed(path) or 'the body'} must be {expected}")
 
 
-_VOICE = _Voice()
+VOICE = _Voice()
 
 
 class CohereChat:
@@ -119,7 +119,7 @@ class CohereChat:
         self, route: Route, body: Any, headers: Mapping[str, str], strict: bool
     ) -> Question:
         """See `Wire`."""
-        check_fields(body, _FIELDS, _VOICE, required=("model", "messages"), strict=strict)
+        check_fields(body, _FIELDS, VOICE, required=("model", "messages"), strict=strict)
         _check_tools(body, strict)
         turns = tuple(_turn(turn, at, strict) for at, turn in enumerate(body["messages"]))
         _check_pairs(body["messages"])
@@ -223,11 +223,11 @@ class CohereChat:
 def _check_tools(body: Mapping[str, Any], strict: bool) -> None:
     for at, tool in enumerate(body.get("tools") or ()):
         path: Path = ("tools", at)
-        check_fields(tool, _TOOL, _VOICE, path=path, required=("type", "function"), strict=strict)
+        check_fields(tool, _TOOL, VOICE, path=path, required=("type", "function"), strict=strict)
         path, needed = (*path, "function"), ("name", "parameters")
-        check_fields(tool["function"], _FUNCTION, _VOICE, path=path, required=needed, strict=strict)
+        check_fields(tool["function"], _FUNCTION, VOICE, path=path, required=needed, strict=strict)
         if tool["function"]["parameters"].get("type") != "object":
-            raise _VOICE.wrong((*path, "parameters"), "the JSON Schema of an object")
+            raise VOICE.wrong((*path, "parameters"), "the JSON Schema of an object")
     for name in ("tool_choice", "strict_tools"):
         if body.get(name) and not body.get("tools"):
             raise VendorError(400, f"invalid request: {name} may only be set with tools")
@@ -237,20 +237,20 @@ def _check_calls(turn: Mapping[str, Any], path: Path, strict: bool) -> None:
     """What an earlier turn asked for, and what a tool said."""
     for at, call in enumerate(turn.get("tool_calls") or ()):
         where = (*path, "tool_calls", at)
-        check_fields(call, _CALL, _VOICE, path=where, required=("id", "function"), strict=strict)
+        check_fields(call, _CALL, VOICE, path=where, required=("id", "function"), strict=strict)
         where, needed = (*where, "function"), ("name", "arguments")
-        check_fields(call["function"], _CALLED, _VOICE, path=where, required=needed, strict=strict)
+        check_fields(call["function"], _CALLED, VOICE, path=where, required=needed, strict=strict)
     if turn["role"] != "tool":
         return
     for name in ("tool_call_id", "content"):
         if not turn.get(name):
-            raise _VOICE.missing((*path, name))
+            raise VOICE.missing((*path, name))
     for at, block in enumerate(turn["content"] if isinstance(turn["content"], list) else ()):
         where = (*path, "content", at)
-        check_fields(block, _RESULT, _VOICE, path=where, required=("type",), strict=strict)
+        check_fields(block, _RESULT, VOICE, path=where, required=("type",), strict=strict)
         if block["type"] == "document":
             document, where = block.get("document"), (*where, "document")
-            check_fields(document, _DOCUMENT, _VOICE, path=where, required=("data",), strict=strict)
+            check_fields(document, _DOCUMENT, VOICE, path=where, required=("data",), strict=strict)
 
 
 def _check_pairs(messages: list[Any]) -> None:
@@ -275,7 +275,7 @@ def _check_pairs(messages: list[Any]) -> None:
 
 def _turn(turn: Any, at: int, strict: bool) -> tuple[str, str]:
     path: Path = ("messages", at)
-    check_fields(turn, _MESSAGE, _VOICE, path=path, required=("role",), strict=strict)
+    check_fields(turn, _MESSAGE, VOICE, path=path, required=("role",), strict=strict)
     _check_calls(turn, path, strict)
     content = turn.get("content") or ""
     if isinstance(content, str):

@@ -220,15 +220,16 @@ def read_contents(
         raise VOICE.missing(("contents",))
     system = None
     if body.get("systemInstruction"):
-        system = _read_content(body["systemInstruction"], ("systemInstruction",), strict)
+        system = read_content(body["systemInstruction"], ("systemInstruction",), strict)
     turns = []
     for at, content in enumerate(contents):
-        text = _read_content(content, ("contents", at), strict)
+        text = read_content(content, ("contents", at), strict)
         turns.append((content.get("role") or "user", text))
     return system, tuple(turns), (system or "") + "".join(text for _, text in turns)
 
 
-def _read_content(content: Any, path: Path, strict: bool) -> str:
+def read_content(content: Any, path: Path, strict: bool) -> str:
+    """The text of one content, which stands at `path`. Raises Google's `VendorError`s."""
     check_fields(content, _CONTENT_FIELDS, VOICE, path=path, strict=strict)
     if not content.get("parts"):
         raise VOICE.missing((*path, "parts"))

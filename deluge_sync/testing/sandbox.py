@@ -16,6 +16,7 @@ from .limiter import Limiter
 from .openai_responses import OpenAIResponses
 from .server import HOST, Server
 from .service import Delay, Policy, Service
+from .voyage import PREFIX as VOYAGE_PREFIX
 from .wires import Wires
 
 MAX_BODY = 64 << 20
@@ -167,6 +168,11 @@ class Sandbox:
     def gemini_url(self) -> str:
         """What google-genai calls `base_url`; without a version."""
         return self.url
+
+    @property
+    def voyage_url(self) -> str:
+        """What voyageai calls `base_url`: of a prefix, as Voyage's paths are those of OpenAI."""
+        return self.url + VOYAGE_PREFIX
 
     def set_limits(
         self,

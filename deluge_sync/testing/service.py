@@ -160,7 +160,8 @@ class Service:
         if isinstance(verdict, Refusal):
             raise visit.wire.refused(verdict, question.model)
         visit.admission = verdict
-        visit.finished = self._answerer.finish(question)
+        finish = getattr(visit.wire, "finish", self._answerer.finish)  # see `Computed`
+        visit.finished = finish(question)
 
     def _refuse(self, visit: Visit, problem: VendorError, connection: Connection) -> None:
         self._record(visit, problem.status)
