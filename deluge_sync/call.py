@@ -191,6 +191,21 @@ class Call:
         return () if self.key is None else (self.key,)
 
     @property
+    def http(self) -> HttpRequest:
+        """What it sends next."""
+        return self._http
+
+    @property
+    def request(self) -> Request:
+        """The same, before any vendor's wire format."""
+        return self._request
+
+    @property
+    def index(self) -> int | None:
+        """Its position among its `map`'s."""
+        return self._index
+
+    @property
     def weights(self) -> Weights:
         """What it is expected to draw."""
         return weights(self._http, self._request, self._route.model)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 from . import signals
 from .agent import AgentLoops, AgentRound, Computer, Confirm, LoopResult, Toolbox, ruled
 from .agent_jobs import DEPTH, LoopJob, LoopsRun, begin
+from .batch.folder import JobFolder, default_folder
+from .batch.job import BatchJob, BatchStatus
+from .batch.jobs import BatchJobs
 from .cache import flush
 from .call import AnyCall, Options
 from .catalog import client_options, load_catalog
@@ -23,14 +26,14 @@ from .engine.clock import monotonic
 from .estimate import Estimate, estimated
 from .futures import OwnFuture
 from .journal import Journal, JournalFile
-from .options import divided
+from .options import CallOptions, divided
 from .pieces import Pieces, end_dropped
 from .plan import Plan
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
 from .routes import check_priced, resolve_models
 from .run import LOOKUPS, Run
-from .settings import Settings, check_cost, check_seconds, checked_settings
+from .settings import Settings, check_cost, check_count, check_seconds, checked_settings
 from .stats import Report, Tally
 from .values import media
 from .values.deltas import DELTAS, Delta, TextDelta
@@ -96,6 +99,8 @@ class Client:
         cache_incomplete: keep answers that were cut short or refused, too.
         max_cost: US dollars that this client may spend at most, in one process. What a call can
             cost at worst is set aside before it is sent.
+        batch_folder: where batch jobs are kept, by default what `DELUGE_SYNC_BATCHES` names, or the
+            user's folder for such things.
         progress: "auto" (a bar where somebody watches, else a log line every 30 s), "bar", "log"
             or "none".
         session: a `requests.Session` to send with, where a company's adapters or authentication
@@ -116,7 +121,8 @@ class Client:
         **options: Any,
     ) -> None:
         self._settings = checked_settings(model_names, options)
-        self._models = resolve_models(self._settings, load_catalog(config))
+        self._catalog = load_catalog(config)
+        self._models = resolve_models(self._settings, self._catalog)
         self._processes: dict[int, ClientProcess] = {}
 
     @classmethod
@@ -541,6 +547,84 @@ class Client:
         )
         return run.results(conversations)
 
+    # Batch jobs
+
+    def submit_batch_job(
+        self,
+        prompts: Iterable[Any],
+        *,
+        batch_size: int = 10_000,
+        job_id: str | None = None,
+        max_enqueued_tokens: int | None = None,
+        max_cost: float | None = None,
+        use_cache: bool = True,
+        cache_salt: str = "",
+        **options: Any,
+    ) -> BatchJob:
+        """Have the provider answer all prompts within a day or so, at half the price.
+
+        `prompts` may be any iterable; it is read once, in this thread, and written to the client's
+        `batch_folder` before anything is sent. They are submitted in batches of at most
+        `batch_size`, fewer where the provider's limits ask for it; of those, as many at a time as
+        its queue takes, or as hold `max_enqueued_tokens` together. Returns when these are
+        submitted; the job submits the rest when it is waited for. What the client's cache has is
+        not submitted.
+
+        A prompt that cannot be sent is named in a warning; its response will have the error. Where
+        none can, that error is raised. With a `job_id` of your own, the same call made again, by
+        whatever process, goes on with the job: nothing is submitted twice. `max_cost` is US dollars
+        that the job may cost at worst; `options` are those of `complete`.
+
+        Raises `BatchError` for a provider without batches, a client of several models, and a
+        `job_id` of another job; and what submitting failed with.
+        """
+        _check_many(prompts, "submit_batch_job", "complete")
+        check_count("batch_size", batch_size)
+        if max_enqueued_tokens is not None:
+            check_count("max_enqueued_tokens", max_enqueued_tokens)
+        plan = self._plan(options, use_cache, cache_salt, free=True)
+        return self._batch_jobs.submit(
+            prompts,
+            plan,
+            sent=self._sent(plan),
+            batch_size=batch_size,
+            job_id=job_id,
+            max_enqueued_tokens=max_enqueued_tokens,
+            budget=self._budget(max_cost),
+        )
+
+    def attach_batch_job(
+        self, job_id: str, *, output_schema: Any = None, json_mode: bool = False
+    ) -> BatchJob:
+        """A job that was submitted before, by this process or another; a batch's id at the provider
+        will do too.
+
+        With the `output_schema` that it was submitted with, `parsed` is of that type again; without
+        it, a dict. `BatchError` for a job that is not in the client's `batch_folder`.
+        """
+        asked = CallOptions(output_schema=output_schema, json_mode=json_mode)
+        return self._batch_jobs.attach(job_id, asked)
+
+    def wait_for_batch_job(
+        self,
+        batch_ids: BatchJob | str | Iterable[BatchJob | str],
+        provider: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """Wait for jobs, and give their responses, in the order of their prompts.
+
+        `batch_ids` are jobs, their ids, or ids of batches at the provider: each stands for its
+        whole job. With `provider`, jobs of another one are a `BatchError`. See `BatchJob.wait`.
+        """
+        return self._batch_jobs.wait(batch_ids, provider, timeout)
+
+    def batch_jobs(self) -> list[BatchStatus]:
+        """All jobs in the client's `batch_folder`, the oldest first, as they were when last looked
+        at.
+        """
+        return self._batch_jobs.statuses()
+
     # Lifecycle and numbers
 
     def open(self, total: int | None = None) -> Client:
@@ -628,6 +712,19 @@ class Client:
     def _workers(self) -> Workers:
         return self._here.workers(self._settings, self._models)
 
+    @property
+    def _batch_jobs(self) -> BatchJobs:
+        settings = self._settings
+        return BatchJobs(
+            JobFolder(settings.batch_folder or default_folder()),
+            lambda: self._workers().routes,
+            lambda: self._workers().cancellation,
+            self._models,
+            self._catalog.model,
+            postprocess=settings.postprocess,
+            style=settings.progress,
+        )
+
     def _seconds(self, timeout: float | None) -> float | None:
         check_seconds("timeout", timeout)
         return self._settings.timeout if timeout is None else timeout
@@ -647,6 +744,7 @@ class Client:
         max_cost: float | None = None,
         resume: str | None = None,
         detach: bool = False,
+        free: bool = False,
     ) -> Plan:
         settings = self._settings
         end_dropped()
@@ -665,7 +763,7 @@ class Client:
                 postprocess=settings.postprocess,
                 use_cache=use_cache,
                 cache_salt=cache_salt,
-                budget=self._budget(max_cost),
+                budget=None if free else self._budget(max_cost),
                 parse=asked.parser(),
                 repair=asked.repair,
                 resume=resume,

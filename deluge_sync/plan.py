@@ -36,12 +36,19 @@ class Plan:
     options: Options
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def route(self) -> CallRoute:
+        """The one that all calls take, where the client has one model."""
+        return self.routes.draw(responses_api=self.asked.responses_api, tools=self._offers_tools)
+
+    @property
+    def _offers_tools(self) -> bool:
+        return bool(self.asked.tools or self.fields.get("extra_body", {}).get("tools"))
+
     def call(self, prompt: Any, *, cancellation: Cancellation, index: int | None = None) -> AnyCall:
         """A call, ready to run: everything that can be wrong with it is found here."""
-        tools = bool(self.asked.tools or self.fields.get("extra_body", {}).get("tools"))
         if self.routes.are_several:
-            return self._failover(prompt, cancellation, index, tools=tools)
-        route = self.routes.draw(responses_api=self.asked.responses_api, tools=tools)
+            return self._failover(prompt, cancellation, index, tools=self._offers_tools)
+        route = self.route()
         resumed = self.options.resume is not None
         conversation = Conversation() if resumed else Conversation.of(prompt)
         if type(prompt) is not str:

@@ -122,11 +122,17 @@ class _Log:
         pass
 
 
-def _display(style: str, name: str) -> tuple[Display | None, float]:
+def resolved(style: str) -> str:
+    """What `style` comes to here: "bar", "log" or "none"; `ConfigError` for one there is not."""
     if style not in STYLES:
         raise ConfigError(f"progress must be one of {', '.join(STYLES)}, not {style!r}")
     if style == "auto":
-        style = "bar" if _watched() else "log"
+        return "bar" if _watched() else "log"
+    return style
+
+
+def _display(style: str, name: str) -> tuple[Display | None, float]:
+    style = resolved(style)
     if style == "bar":
         return _Bar(name), BAR_SECONDS
     if style == "log":

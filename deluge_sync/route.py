@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .engine.transport import BodyStream, Transport
     from .signing import Signer
 
+SLOWEST_UPLOAD = 200_000.0
+"""Bytes a second that an upload is taken to make at least."""
+
 AnyAdapter = TypeVar("AnyAdapter")
 Reservations = list[tuple[Lane, Reservation]]
 
@@ -67,10 +70,13 @@ class Route(Generic[AnyAdapter]):
     def send(
         self, http: HttpRequest, *, now: float, deadline: float, cancellation: Cancellation
     ) -> HttpResponse:
-        """The answer, whole. It may take `request_timeout` seconds from `now` on, and no longer
-        than the call's `deadline`: the first may be tried again, the second not.
+        """The answer, whole. It may take `request_timeout` seconds from `now` on, more where a file
+        is sent, and no longer than the call's `deadline`: the first may be tried again, the second
+        not.
         """
         limit = now + self.request_timeout
+        if http.file is not None:
+            limit += http.file.size / SLOWEST_UPLOAD
         until = min(limit, deadline)
         try:
             return self.transport.send(
@@ -92,9 +98,10 @@ class Route(Generic[AnyAdapter]):
         *,
         deadline: float,
         cancellation: Cancellation,
+        max_bytes: int | None = None,
     ) -> BodyStream:
         """The answer, to be read as it comes. No wait for more may take longer than
-        `request_timeout`.
+        `request_timeout`; `max_bytes` is more than the transport takes otherwise.
         """
         return self.transport.stream(
             http,
@@ -102,6 +109,7 @@ class Route(Generic[AnyAdapter]):
             deadline=deadline,
             silence=self.request_timeout,
             cancellation=cancellation,
+            max_bytes=max_bytes,
         )
 
     def credentials_for(

@@ -193,6 +193,10 @@ class Routes:
             route = self._routes.setdefault(key, self._make(model, adapter))
         return route
 
+    def over(self, model: Model, wire: str) -> CallRoute:
+        """The route to `model` over the wire format of that name."""
+        return self.to(model, responses_api=wire == "openai_responses")
+
     def accepted(
         self, params: SamplingParams, route: CallRoute, *, strict: bool = False
     ) -> SamplingParams:

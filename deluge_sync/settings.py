@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,7 @@ class Settings:
     cache_owner: str | None = None
     cache_incomplete: bool = False
     max_cost: float | None = None
+    batch_folder: str | os.PathLike[str] | None = None
     progress: str = "auto"
     session: Any = None
     verify: bool | str = True
@@ -63,7 +65,7 @@ class Settings:
         for name in ("max_requests_per_minute", "max_tokens_per_minute"):
             _check_limit(name, getattr(self, name))
         for name in ("max_concurrent_requests", "max_attempts"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if self.request_timeout is None:
             raise ConfigError("request_timeout must be a positive number of seconds, not None")
         check_seconds("request_timeout", self.request_timeout)
@@ -106,6 +108,9 @@ class Settings:
                 f"cache_incomplete must be True or False, not {self.cache_incomplete!r}"
             )
         check_cost("max_cost", self.max_cost)
+        folder = self.batch_folder
+        if folder is not None and not (isinstance(folder, (str, os.PathLike)) and str(folder)):
+            raise ConfigError(f"batch_folder must be the path of a folder, not {folder!r}")
         if self.session is not None and self.cache is not None and self.cache_owner is None:
             raise ConfigError(
                 "a cache with a session of your own needs cache_owner: whose answers they are "
@@ -185,7 +190,8 @@ def _check_limit(name: str, value: float | None) -> None:
         )
 
 
-def _check_count(name: str, value: int) -> None:
+def check_count(name: str, value: int) -> None:
+    """Raise `ConfigError` unless `value` is a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
 

@@ -2,7 +2,7 @@
 
     ledger.jsonl          one event a line: each step before and after it is done
     prompts.jsonl         the prompts, one a line, with what their responses will show
-    local.jsonl           outcomes that the provider was not asked for: hits of the cache, bad prompts
+    local.jsonl           outcomes nobody asked the provider for: hits of the cache, bad prompts
     part-00000.jsonl      the requests of one batch, as the provider gets them
     part-00000.results    the outcomes of that batch, as the provider gave them
     lock                  locked by the process that works on the job
@@ -26,7 +26,6 @@ from typing import Any
 from ..engine.cancellation import Cancellation
 from ..engine.clock import Clock
 from ..stores import file_lock
-from ..values.batch import BatchCounts
 from ..values.errors import BatchError
 from ..values.wire import FileBody
 
@@ -64,7 +63,7 @@ class Part:
     `tokens` is what its requests are taken to read. `generation` counts the times that what had
     failed was submitted again. `attempt` counts the batches made of it: one that the provider's
     queue had no room for is made again. `since` is when the present one was first asked for, and
-    `tried_at` when last, in seconds since the epoch. With `stopping` the provider was told to stop.
+    `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With `stopping` the provider was told to stop.
     For the rest see `BatchState`.
     """
 
@@ -82,7 +81,7 @@ class Part:
     candidates: tuple[str, ...] = ()
     status: str = ""
     problem: str | None = None
-    counts: BatchCounts = BatchCounts()
+    counts: tuple[int, int, int] = (0, 0, 0)
     results: tuple[str, ...] = ()
     expires_at: float | None = None
     stopping: bool = False
@@ -90,9 +89,7 @@ class Part:
     def after(self, event: Mapping[str, Any]) -> Part:
         """This part, when `event` has happened."""
         changes = {name: event[name] for name in _CHANGING if name in event}
-        if "counts" in changes:
-            changes["counts"] = BatchCounts(*changes["counts"])
-        for name in ("candidates", "results"):
+        for name in ("candidates", "counts", "results"):
             if name in changes:
                 changes[name] = tuple(changes[name])
         return dataclasses.replace(self, state=event["event"], **changes)
@@ -134,8 +131,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Record:
-    """A job as its ledger has it. `prompts` counts them, None while they are still being written
-    down; `local` counts those that the provider is not asked for: answered by the cache, or bad.
+    """A job as its ledger has it.
+
+    `prompts` counts them, None while they are still being written down; the provider is not asked
+    for the `cached` and the `rejected` ones. `path` behind the base URL, and `headers`, are those
+    of their requests. `limits` is what one batch may hold: requests, bytes, tokens; `digest` that
+    of the prompts.
     """
 
     header: Header
@@ -143,6 +144,9 @@ class Record:
     cached: int = 0
     rejected: int = 0
     digest: str = ""
+    path: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    limits: tuple[Any, ...] = ()
     parts: tuple[Part, ...] = ()
     cancelling: bool = False
 
@@ -174,7 +178,14 @@ class Record:
         if event["generation"]:  # what had failed once more; the prompts are the same
             return dataclasses.replace(self, parts=self.parts + parts, cancelling=False)
         counts = {name: event[name] for name in ("prompts", "cached", "rejected", "digest")}
-        return dataclasses.replace(self, parts=parts, **counts)
+        return dataclasses.replace(
+            self,
+            parts=parts,
+            path=event.get("path", ""),
+            headers=tuple((name, value) for name, value in event.get("headers", ())),
+            limits=tuple(event["limits"]),
+            **counts,
+        )
 
 
 class Ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -10,13 +11,19 @@ from ..cache import Answers
 from ..call import Call, CallRoute
 from ..outcome import Parse, Postprocess, attach, parsed_of, postprocessed
 from ..outlay import ceiling, cost_of
-from ..values.errors import BatchError, BudgetExceeded, CallError, DelugeError, PromptError
-from ..values.plain import answer_from_plain, answer_to_plain, message_from_plain, message_to_plain
-from ..values.prompt import Conversation
+from ..values.errors import BudgetExceeded, CallError, DelugeError, PromptError
+from ..values.plain import answer_from_plain, answer_to_plain
 from ..values.response import Answer, Response
 from ..values.wire import HttpRequest, HttpResponse
 from .results import Shown
-from .spool import Entry
+from .spool import Entry, restored_prompt, shown_prompt
+
+logger = logging.getLogger(__name__)
+
+SECRET = frozenset(
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
+)
+"""Headers that are written down nowhere, should the user's own `extra_headers` have one."""
 
 LOOKUPS = 64
 """Prompts looked up in the cache at once."""
@@ -25,9 +32,9 @@ LOOKUPS = 64
 class PromptEntries:
     """Makes an entry of each prompt; nothing is sent.
 
-    `prepare(prompt, index)` makes a call of one. What is wrong with a prompt becomes its outcome.
-    `most` is US dollars that all may cost at worst, None for any amount, and `worst` what they may.
-    `first` is one of the requests, once there is one.
+    `prepare(prompt, index)` makes a call of one. What is wrong with a prompt becomes its outcome;
+    a request may have `most_bytes`. `most_cost` is US dollars that all may cost at worst, None for
+    any amount, and `worst` what they may.
     """
 
     def __init__(
@@ -38,17 +45,18 @@ class PromptEntries:
         *,
         tag: str,
         most_bytes: int,
-        most: float | None,
+        most_cost: float | None,
     ) -> None:
         self._prepare = prepare
         self._adapter = adapter
         self._route = route
         self._tag = tag
         self._most_bytes = most_bytes
-        self._most = most
+        self._most_cost = most_cost
         self.worst = 0.0
-        self.first: HttpRequest | None = None
-        self.problem: PromptError | None = None
+        self._first: HttpRequest | None = None
+        self._problem: PromptError | None = None
+        self._answered = False
 
     def of(self, prompts: Iterable[Any]) -> Iterator[Entry]:
         """The entries of all prompts, in their order."""
@@ -60,6 +68,20 @@ class PromptEntries:
                 waiting.clear()
         yield from self._looked_up(waiting)
 
+    def about_all(self) -> dict[str, Any]:
+        """Where the requests go, and the headers that they share; see `Entries`."""
+        if self._first is None:
+            if self._problem is not None and not self._answered:
+                raise self._problem
+            return {}
+        base = self._route.model.provider.base_url
+        headers = [pair for pair in self._first.headers if pair[0].lower() not in SECRET]
+        return {"path": self._first.url[len(base) :], "headers": headers}
+
+    def _refuse(self, problem: PromptError) -> None:
+        logger.warning("%s", problem.message)
+        self._problem = self._problem or problem
+
     def _entry(self, index: int, prompt: Any) -> tuple[Entry, Call | None]:
         shown: dict[str, Any] = {"prompt": shown_prompt(prompt)}
         try:
@@ -67,7 +89,7 @@ class PromptEntries:
             line = self._line(call, index)
         except PromptError as error:
             problem = PromptError(f"prompt {index}: {error.message}")
-            self.problem = self.problem or problem
+            self._refuse(problem)
             return Entry(shown, outcome={"index": index, "error": problem.message}), None
         if call.key is not None:
             shown["key"] = call.key
@@ -80,7 +102,7 @@ class PromptEntries:
                 f"its request has {len(line):,} bytes, and {self._route.model.provider.name} takes "
                 f"at most {self._most_bytes:,} in a batch"
             )
-        self.first = self.first or call.http
+        self._first = self._first or call.http
         return line
 
     def _looked_up(self, waiting: list[tuple[Entry, Call | None]]) -> Iterator[Entry]:
@@ -91,6 +113,7 @@ class PromptEntries:
         for entry, call in waiting:
             answer = None if call is None else call.find_in(found)
             if call is not None and answer is not None and answer.error is None:
+                self._answered = True
                 plain = answer_to_plain(answer)
                 yield Entry(entry.shown, outcome={"index": call.index, "answer": plain})
             else:
@@ -99,13 +122,13 @@ class PromptEntries:
                 yield entry
 
     def _count_cost(self, call: Call) -> None:
-        if self._most is None:
+        if self._most_cost is None:
             return
         self.worst += ceiling(call.http, call.request, self._route.model, batch=True)
-        if self.worst > self._most:
+        if self.worst > self._most_cost:
             raise BudgetExceeded(
                 f"the prompts up to number {call.index} may cost up to ${self.worst:.6f}, which is "
-                f"above max_cost=${self._most:g}; nothing was submitted"
+                f"above max_cost=${self._most_cost:g}; nothing was submitted"
             )
 
 
@@ -147,7 +170,7 @@ class PromptReader:
         response = Response(
             model=self._route.model.name,
             prompt=restored_prompt(shown.prompt),
-            index=shown.index,
+            index=shown.position,
             error=error,
             attempts=1 if sent else 0,
             request_id=error.request_id,
@@ -168,7 +191,7 @@ class PromptReader:
         response = Response(
             model=model.name,
             prompt=restored_prompt(shown.prompt),
-            index=shown.index,
+            index=shown.position,
             content=answer.content.coming_over(self._route.wire, model.name),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
@@ -185,31 +208,3 @@ class PromptReader:
         )
         attach(response.error, response)
         return postprocessed(response, self._postprocess)
-
-
-def shown_prompt(prompt: Any) -> Any:
-    """A prompt as it is written down: a text, or a list of messages; None for what is none."""
-    if isinstance(prompt, str):
-        return prompt
-    try:
-        return [message_to_plain(message) for message in Conversation.of(prompt).messages]
-    except PromptError:
-        return None
-
-
-def restored_prompt(shown: Any) -> Any:
-    """A prompt that was written down."""
-    if not isinstance(shown, list):
-        return shown
-    return Conversation(tuple(message_from_plain(message) for message in shown))
-
-
-def check_one_model(models: Iterable[str]) -> None:
-    """Raise `BatchError` for a client of several models."""
-    names = list(models)
-    if len(names) > 1:
-        raise BatchError(
-            f"a batch job is of one model, and this client has {', '.join(names)}: make a client "
-            "of one of them"
-        )
-

@@ -1,4 +1,4 @@
-"""From the outcomes that a provider gave, in any order, to responses in the order of the prompts."""
+"""From the outcomes of a batch, in any order, to responses in the order of the prompts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OURS = 0
 class Shown(NamedTuple):
     """What a response shows of its prompt, and the key of its answer in the cache."""
 
-    index: int
+    position: int
     prompt: Any
     key: Optional[str]
 
@@ -54,9 +54,7 @@ class Outcomes:
     than once, the last outcome counts.
     """
 
-    def __init__(
-        self, ledger: Ledger, record: Record, adapter: BatchAdapter, model: Model
-    ) -> None:
+    def __init__(self, ledger: Ledger, record: Record, adapter: BatchAdapter, model: Model) -> None:
         self._ledger = ledger
         self._record = record
         self._adapter = adapter
@@ -95,7 +93,7 @@ class Outcomes:
                     yield line, part
 
     def _response(self, file: IO[bytes], source: int, shown: Shown, reader: Reader) -> Any:
-        place = self._places[shown.index]
+        place = self._places[shown.position]
         if place == NOWHERE:
             return reader.failed(self._missing(self._record.parts[source - 1]), shown)
         file.seek(place)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import IO, Any, NamedTuple, Optional
+from typing import IO, Any, NamedTuple, Optional, Protocol
 
-from ..values.errors import BatchError
+from ..values.errors import PromptError
+from ..values.plain import message_from_plain, message_to_plain
+from ..values.prompt import Conversation
 from .ledger import LOCAL, PROMPTS, Ledger, settle
 
 
@@ -111,26 +114,72 @@ class Parts:
         )
 
 
-def written_down(ledger: Ledger, entries: Iterable[Entry], parts: Parts) -> dict[str, Any]:
-    """Write all entries into the job's files; gives the counts for the ledger.
+class Entries(Protocol):
+    """Makes entries of prompts."""
+
+    def of(self, prompts: Iterable[Any]) -> Iterator[Entry]:
+        """The entries of all prompts, in their order."""
+
+    def about_all(self) -> dict[str, Any]:
+        """Once they are read: what the ledger is to know of all of them. Raises what is wrong
+        with each.
+        """
+
+
+def written_down(
+    ledger: Ledger, entries: Entries, prompts: Iterable[Any], parts: Parts
+) -> dict[str, Any]:
+    """Write all prompts into the job's files; gives what the ledger is to know.
 
     What a killed process had written of it is written anew: nothing was sent yet.
     """
     counts = {"prompts": 0, "cached": 0, "rejected": 0}
-    with new_file(ledger.path(PROMPTS)) as prompts, new_file(ledger.path(LOCAL)) as local:
-        for entry in entries:
-            prompts.write(json_line(entry.shown))
+    digest = hashlib.sha256()
+    with new_file(ledger.path(PROMPTS)) as shown, new_file(ledger.path(LOCAL)) as local:
+        for entry in entries.of(prompts):
+            shown.write(json_line(entry.shown))
+            digest.update(json_line(entry.shown["prompt"]))
             counts["prompts"] += 1
             if entry.outcome is None:
                 parts.add(entry.line, entry.tokens)
             else:
                 local.write(json_line(entry.outcome))
                 counts["cached" if "answer" in entry.outcome else "rejected"] += 1
-        settle(prompts)
+        settle(shown)
         settle(local)
     if not counts["prompts"]:
-        raise BatchError("there are no prompts: a batch job needs at least one")
-    return counts
+        raise PromptError("there are no prompts: a batch job needs at least one")
+    return {
+        **counts,
+        **entries.about_all(),
+        "parts": parts.close(),
+        "digest": digest.hexdigest(),
+    }
+
+
+def digest_of(prompts: Iterable[Any]) -> str:
+    """That of prompts as they are written down: others have another."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(json_line(shown_prompt(prompt)))
+    return digest.hexdigest()
+
+
+def shown_prompt(prompt: Any) -> Any:
+    """A prompt as it is written down: a text, or a list of messages; None for what is none."""
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        return [message_to_plain(message) for message in Conversation.of(prompt).messages]
+    except PromptError:
+        return None
+
+
+def restored_prompt(shown: Any) -> Any:
+    """A prompt that was written down."""
+    if not isinstance(shown, list):
+        return shown
+    return Conversation(tuple(message_from_plain(message) for message in shown))
 
 
 def lines_of(path: str, between: bytes) -> Iterator[bytes]:
@@ -142,7 +191,7 @@ def lines_of(path: str, between: bytes) -> Iterator[bytes]:
             yield whole[: -len(mark)] if mark and whole.endswith(mark) else whole
 
 
-def new_file(path: str) -> AbstractContextManager[IO[bytes]] | Any:
+def new_file(path: str) -> IO[bytes]:
     """An empty file that nobody else may read."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 

@@ -64,11 +64,7 @@ UNDER_WAY = frozenset((UNSURE, SUBMITTED))
 
 
 class Steps:
-    """Takes one job further, while its ledger is locked.
-
-    `most_tokens` is what the batches under way may hold together, None for any number. `first` is a
-    request of the job, for what it says of all: where they go.
-    """
+    """Takes one job further, while its ledger is locked. `record` is how far it is."""
 
     def __init__(
         self,
@@ -76,8 +72,6 @@ class Steps:
         adapter: BatchAdapter,
         route: Route[Any],
         *,
-        first: HttpRequest,
-        most_tokens: float | None,
         deadline: float,
         cancellation: Cancellation,
         clock: Clock = monotonic,
@@ -87,8 +81,6 @@ class Steps:
         self._adapter = adapter
         self._route = route
         self._model = route.model
-        self._first = first
-        self._most_tokens = most_tokens
         self._deadline = deadline
         self._cancellation = cancellation
         self._wall_clock = wall_clock
@@ -125,9 +117,10 @@ class Steps:
     def _has_room(self, part: Part) -> bool:
         """Whether the provider's queue has room for a part, as far as we know."""
         under_way = [other for other in self.record.parts if other.state in UNDER_WAY]
-        if self._most_tokens is None or not under_way:
+        most_tokens = self.record.limits[2]
+        if most_tokens is None or not under_way:
             return True
-        return sum(other.tokens for other in under_way) + part.tokens <= self._most_tokens
+        return bool(sum(other.tokens for other in under_way) + part.tokens <= most_tokens)
 
     def _submit(self, number: int) -> None:
         if self._adapter.UPLOADS:
@@ -165,7 +158,7 @@ class Steps:
             self._ledger.requests(part),
             part.file_id,
             f"{self._name(part)}-{part.attempt}",
-            self._first,
+            self._any_request(),
             self._model,
         )
         try:
@@ -177,6 +170,11 @@ class Steps:
                 raise _NoRoomError(error.message) from error
             raise
         self._submitted(number, state.id)
+
+    def _any_request(self) -> HttpRequest:
+        """What all requests of the job have in common: where they go, and with which headers."""
+        url = self._model.provider.base_url + self.record.path
+        return HttpRequest("POST", url, self.record.headers, b"")
 
     def _found(self, number: int) -> bool:
         """Whether a batch that was begun to be created is there; looks until lists are sure to
@@ -257,7 +255,7 @@ class Steps:
             logger.info("%s goes back in line: %s", self._name(part), state.problem)
         elif state.ended:
             self._ended(number, state)
-        elif (state.status, state.counts) != (part.status, part.counts):
+        elif (state.status, tuple(state.counts)) != (part.status, part.counts):
             self._note(
                 number,
                 SUBMITTED,
@@ -372,7 +370,7 @@ class Steps:
     def cancel(self) -> None:
         """Submit nothing more, and have the provider stop; what is done by then is kept."""
         if not self.record.cancelling:
-            self.record = self.record.after(self._ledger.add("cancelling"))
+            self.add("cancelling")
         self.submit()
         self._stop_all()
 
@@ -385,13 +383,16 @@ class Steps:
 
     # The ledger
 
+    def add(self, event: str, **fields: Any) -> None:
+        """Write down an event of the job."""
+        self.record = self.record.after(self._ledger.add(event, **fields))
+
     def _note(self, number: int, event: str, **fields: Any) -> None:
         """Write down what has happened to a part. One that was refused is where it was before."""
         if event == REFUSED:
             uploaded = self.record.parts[number].file_id is not None
             event = UPLOADED if uploaded else READY
-        entry = self._ledger.add(event, part=number, **fields)
-        self.record = self.record.after(entry)
+        self.add(event, part=number, **fields)
 
     def _name(self, part: Part) -> str:
         header = self.record.header

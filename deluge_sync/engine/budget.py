@@ -66,6 +66,19 @@ class Budget:
             if ceiling and purse.spent > ceiling:
                 self._learn(purse.spent / ceiling)
 
+    @property
+    def left(self) -> float:
+        """What may be spent yet, by this and its parent; what is set aside counts as spent."""
+        with self._lock:
+            left = self.limit - self._spent - sum(self._reserved.values())
+        return left if self._parent is None else min(left, self._parent.left)
+
+    def book(self, spent: float) -> None:
+        """Count what was spent beside the calls that reserve."""
+        self.charge(spent)
+        if self._parent is not None:
+            self._parent.book(spent)
+
     def charge(self, spent: float) -> None:
         """Count what was spent before this budget began."""
         with self._lock:
