@@ -414,7 +414,41 @@ def test_an_informational_answer_does_not_stop_a_file(large):
     close_all()
 
 
+def test_the_rest_of_an_early_answer_does_not_make_its_connection_usable(large):
+    head_read, sent = threading.Event(), threading.Event()
+
+    def in_two(sock, server):
+        _head(sock)
+        sock.sendall(b"HTTP/1.1 401 -\r\nContent-Length: 2\r\n\r\n")
+        head_read.wait(GENEROUS)
+        sock.sendall(b"no")
+        sent.set()
+        server.released.wait(GENEROUS)
+
+    transport = pooled(use_environment=False)
+    with Server(in_two) as server:
+        stream = open_stream(transport, posted(server.url, large))
+        head_read.set()
+        assert sent.wait(GENEROUS)
+        stream.close()
+        assert stream.head.status == 401
+        assert not transport._open
+    close_all()
+
+
 # A session's own ways
+
+
+def test_a_server_that_pauses_for_longer_than_connecting_may_take_gets_the_file(large):
+    def pausing(sock, server):
+        server.released.wait(0.5)
+        hashing(sock, server)
+
+    with requests.Session() as session, Server(pausing) as server:
+        session.trust_env = False
+        request = posted(server.url, large)
+        response = send(SessionTransport(session, connect_timeout=0.1), request)
+    assert response.body == said(request)
 
 
 def test_retries_and_challenges_of_a_session_send_the_file_from_its_beginning(tmp_path):
