@@ -15,7 +15,7 @@ from .engine.clock import Clock, monotonic
 from .engine.flights import Flights
 from .notices import warn_once
 from .stores.base import Store
-from .values.errors import DeadlineExceededError, RefusalError
+from .values.errors import ConfigError, DeadlineExceededError, RefusalError
 from .values.plain import MalformedError, answer_from_plain, answer_to_plain
 from .values.response import Answer
 from .values.secret import Secret
@@ -78,8 +78,11 @@ class KeySpace(NamedTuple):
         """SHA-256 of what would be sent, in hexadecimal.
 
         The body counts byte by byte, as the adapters write it: the order of a schema's fields may
-        well change an answer. `salt` asks for another sample of the same request.
+        well change an answer. `salt` asks for another sample of the same request. What a file
+        holds is not known before it is sent: such a request has no key (`ConfigError`).
         """
+        if request.file is not None:
+            raise ConfigError("a request that sends a file cannot be answered from the cache")
         digest = _beginning(self, request.method, request.url, request.headers, salt).copy()
         digest.update(request.body)
         return str(digest.hexdigest())

@@ -46,7 +46,7 @@ def weights(http: HttpRequest, request: Request, model: Model) -> Weights:
     written = request.params.max_new_tokens or min(
         OUTPUT_GUESS, model.max_output_tokens or OUTPUT_GUESS
     )
-    read = len(http.body) / BYTES_PER_TOKEN
+    read = http.size() / BYTES_PER_TOKEN
     for part in _media(request):
         read -= _encoded(part) / BYTES_PER_TOKEN
         is_picture = isinstance(part, Image)

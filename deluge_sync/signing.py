@@ -176,7 +176,13 @@ class SigV4Signer:
 
 
 def sign(request: HttpRequest, keys: Any, service: str, region: str) -> tuple[Credential, ...]:
-    """The headers of `request`'s signature with botocore's frozen credentials `keys`."""
+    """The headers of `request`'s signature with botocore's frozen credentials `keys`.
+
+    It is over all of the body, so a request with a file, which would have to be read twice, is a
+    `ConfigError`.
+    """
+    if request.file is not None:
+        raise ConfigError(f"{request.file.path} cannot be sent in a request that AWS keys sign")
     auth, awsrequest = (_imported(f"botocore.{name}", "bedrock") for name in ("auth", "awsrequest"))
     headers = {
         name: value

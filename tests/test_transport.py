@@ -609,7 +609,7 @@ def test_no_repr_of_the_transports_parts_shows_the_secret(transport):
         parts = [transport, *transport._plans.values(), *transport._open]
         assert KEY not in "".join(map(repr, [*parts, transport._plans, vars(transport), BEARER]))
         for plan in transport._plans.values():
-            assert KEY not in repr(plan.head.rendered(b"{}"))
+            assert KEY not in repr(plan.head.rendered(b"{}", 2))
 
 
 def test_rendered_heads_are_shared_by_like_calls_and_bounded(transport):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -16,6 +17,7 @@ from .clock import Clock
 from .dialing import Dialer
 from .endpoints import FAILURES, Endpoint
 from .exchange import AnswerReader
+from .sent_files import SentFile
 from .syscalls import is_silent, send_at_once
 from .trust import Trust
 
@@ -41,11 +43,13 @@ class RequestHead:
         self.bodiless_answer = method == "HEAD"
         self._always_framed = method in ("POST", "PUT", "PATCH")
 
-    def rendered(self, body: bytes) -> tuple[memoryview, ...]:
-        """The pieces to send: one, or two where joining them would copy a large body."""
-        if not body and not self._always_framed:
+    def rendered(self, body: bytes, size: int) -> tuple[memoryview, ...]:
+        """The pieces to send: one, or two where joining them would copy a large body. `size` is
+        that of the whole body, of which `body` may be the beginning.
+        """
+        if not size and not self._always_framed:
             return (memoryview(self._head + b"\r\n"),)
-        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        length = b"Content-Length: %d\r\n\r\n" % size
         if len(body) > _BUFFER:
             return memoryview(self._head + length), memoryview(body)
         return (memoryview(b"".join((self._head, length, body))),)
@@ -100,25 +104,38 @@ class Connection:
         kind = type(self._sock)  # gevent's, too, is then called `socket.socket`
         self._plain = kind is socket.socket and kind.__module__ == socket.__name__
 
-    def exchange(self, head: RequestHead, body: bytes, deadline: float) -> None:
+    def exchange(
+        self, head: RequestHead, body: bytes, deadline: float, file: Optional[SentFile] = None
+    ) -> None:
         """Send one request and read its whole answer into `reader`; see `begin` and `advance`."""
-        self.begin(head, body, deadline)
+        self.begin(head, body, deadline, file)
         reader = self.reader
         while not reader.complete:
             self.advance(deadline)
 
-    def begin(self, head: RequestHead, body: bytes, deadline: float) -> None:
-        """Send one request. Raises `DeadlineExceededError` and the socket's own errors.
+    def begin(
+        self,
+        head: RequestHead,
+        body: bytes,
+        deadline: float,
+        file: Optional[SentFile] = None,
+        max_bytes: Optional[int] = None,
+    ) -> None:
+        """Send one request; with `file`, its body is that, and `body` the beginning of it.
 
-        A server that closes before it has read all may still have answered (413, 401): that answer
-        counts.
+        Raises `DeadlineExceededError`, what reading the file does and the socket's own errors. A
+        server that closes before it has read all may still have answered (413, 401): that answer
+        counts. `max_bytes`: see `AnswerReader.start`.
         """
-        self.reader.start(bodiless=head.bodiless_answer)
+        self.reader.start(bodiless=head.bodiless_answer, max_bytes=max_bytes)
         self.keep_time_here()
         self._unsent = None
         try:
-            for piece in head.rendered(body):
+            for piece in head.rendered(body, len(body) if file is None else len(file)):
                 self._send(piece, deadline)
+            if file is not None:
+                file.seek(len(body))
+                self._send_rest(file, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             self._unsent = error.with_traceback(None)
 
@@ -133,7 +150,7 @@ class Connection:
             reader.feed(data)
         elif self.interrupted:
             raise CallCancelledError("the call was cancelled")
-        elif self._unsent is not None:
+        elif self._unsent is not None and not reader.head_done:
             raise self._unsent
         else:
             reader.finish()
@@ -150,6 +167,8 @@ class Connection:
                 data = sock.recv(_PIECE)
                 if data:
                     self.reader.feed(data)
+            if self._unsent is not None:
+                self.reader.reusable = False
 
     def keep_time_here(self) -> None:
         """Let the waits to come be timed as suits this thread, as it may be another than before."""
@@ -208,6 +227,19 @@ class Connection:
             with suppress(socket.timeout, BlockingIOError):
                 piece = piece[sock.send(piece) :]
 
+    def _send_rest(self, file: SentFile, deadline: float) -> None:
+        """Send what was not read of `file`, unless the server answers before: then the rest is of
+        no use to it, and this connection to nobody else.
+        """
+        for piece in file:
+            if self.is_stale():
+                self.look()
+            if self.reader.head_done:
+                self._unsent = _answered_early()
+                self.reader.reusable = False
+                return
+            self._send(memoryview(piece), deadline)
+
     def _receive(self, deadline: float) -> bytes:
         while True:
             sock = self._armed(deadline)
@@ -255,6 +287,10 @@ class Connection:
         value = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def _answered_early() -> OSError:
+    return ConnectionAbortedError(errno.ECONNABORTED, "the server answered before it had read all")
 
 
 def _is_main_thread() -> bool:

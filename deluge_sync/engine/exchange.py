@@ -46,13 +46,15 @@ class AnswerReader:
 
     `reusable` then says whether the connection may carry another request; `leftover`, whether
     bytes came after the answer. `size` counts the bytes of the body so far, before decoding.
-    `max_bytes` caps the body twice: as it came, and decoded.
+    `max_bytes` caps the body twice: as it came, and decoded; `start` may set another cap for its
+    answer.
     """
 
     __slots__ = (
         "_bodiless",
         "_failure",
         "_max_bytes",
+        "_most",
         "_parser",
         "_pieces",
         "_room",
@@ -70,8 +72,9 @@ class AnswerReader:
         self._parser = (parser or default_parser)(self)
         self.start()
 
-    def start(self, *, bodiless: bool = False) -> None:
+    def start(self, *, bodiless: bool = False, max_bytes: Optional[int] = None) -> None:
         """Expect the next answer; `bodiless` if it is one to HEAD or CONNECT."""
+        self._most = self._max_bytes if max_bytes is None else max_bytes
         self.status = 0
         self.headers: dict[str, str] = {}
         self.complete = False
@@ -127,7 +130,7 @@ class AnswerReader:
         """The whole body, decoded; given out once."""
         body = self.take()
         if body and "content-encoding" in self.headers:
-            return decoded(body, self.headers["content-encoding"], self._max_bytes)
+            return decoded(body, self.headers["content-encoding"], self._most)
         return body
 
     def take(self) -> bytes:
@@ -193,8 +196,8 @@ class AnswerReader:
             self.reusable = self._parser.should_keep_alive()
 
     def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            self._failure = too_large(self._max_bytes)
+        if size > self._most:
+            self._failure = too_large(self._most)
             raise MalformedAnswerError
 
     def _failed(self, error: Exception) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -33,6 +33,7 @@ from .clock import Clock, monotonic
 from .endpoints import FAILURES, Endpoint, bare, connection_failure
 from .exchange import cut_short, decoded, too_large
 from .heads import header_problem, target_of
+from .sent_files import SentFile
 from .streams import AnswerStream, unpacked
 from .transport import MAX_RESPONSE_BYTES, BodyStream
 
@@ -103,14 +104,17 @@ class SessionTransport:
         deadline: float,
         silence: float,
         cancellation: Cancellation,
+        max_bytes: Optional[int] = None,
     ) -> BodyStream:
         """See `Transport.stream`. Where the adapter is not an `HTTPAdapter`, pieces come when it
         gives them.
         """
         flight = _Flight(self, request, deadline, cancellation, silence)
+        if max_bytes is not None:
+            flight.most_bytes = max_bytes
         try:
             head = self._send(unpacked(request), credentials, flight)
-            return AnswerStream(head, flight, self._most_bytes)
+            return AnswerStream(head, flight, flight.most_bytes)
         except FAILURES as error:
             failure = flight.failure(error)
         except BaseException:
@@ -134,7 +138,22 @@ class SessionTransport:
         if flight.interrupted:
             raise CallCancelledError("the call was cancelled")
         target_of(request.url)
-        prepared = self._prepared(request, credentials)
+        if request.file is None:
+            return self._exchanged(request, request.body, credentials, flight)
+        body = _TimedBody(request, flight)
+        try:
+            return self._exchanged(request, body, credentials, flight)
+        finally:
+            body.close()
+
+    def _exchanged(
+        self,
+        request: HttpRequest,
+        body: Union[bytes, SentFile],
+        credentials: tuple[Credential, ...],
+        flight: _Flight,
+    ) -> HttpResponse:
+        prepared = self._prepared(request, body, credentials)
         prepared.hooks["response"].append(flight.take)
         url = prepared.url or request.url
         settings = self._session.merge_environment_settings(url, {}, True, None, None)
@@ -154,7 +173,10 @@ class SessionTransport:
         return flight.answer._replace(received_at=self._wall_clock())
 
     def _prepared(
-        self, request: HttpRequest, credentials: tuple[Credential, ...]
+        self,
+        request: HttpRequest,
+        body: Union[bytes, SentFile],
+        credentials: tuple[Credential, ...],
     ) -> requests.PreparedRequest:
         headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
         for name, value in request.headers:
@@ -168,7 +190,7 @@ class SessionTransport:
             request.method,
             request.url,
             headers=headers,
-            data=request.body,
+            data=body if len(body) else b"",  # what is empty but not bytes, requests sends chunked
             auth=_no_auth if netrc_matters else None,
         )
         prepared = self._session.prepare_request(own)
@@ -207,6 +229,8 @@ class _Flight:
         self.connection: Any = None
         self.sock: Any = None
         self.met_end = False
+        self.sending = False
+        self.most_bytes = transport._most_bytes
         self._transport = transport
         self._request = request
         self._deadline = deadline
@@ -233,6 +257,15 @@ class _Flight:
                 # See `Connection.interrupt` for why it is not the socket's own method.
                 socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
+    def keep_time(self) -> None:
+        """Have the sending of the next piece end by the deadline; raises where the call is over."""
+        self.sending = True
+        left = self.left()
+        self._check()
+        sock = getattr(self.connection, "sock", None)
+        if sock is not None:
+            sock.settimeout(left)
+
     def take(self, response: requests.Response, **_: Any) -> None:
         """Take the answer, whole unless the call is a stream; a response hook.
 
@@ -249,7 +282,7 @@ class _Flight:
         if self.silence == math.inf:
             body = self._whole(response)
             if body and "content-encoding" in headers:
-                body = decoded(body, headers["content-encoding"], self._transport._most_bytes)
+                body = decoded(body, headers["content-encoding"], self.most_bytes)
             vars(response).update(_content=body)
         elif response.is_redirect:
             self._pieces = iter((self._whole(response),))
@@ -261,10 +294,9 @@ class _Flight:
         self.left()
         self._check()
         piece = next(self._pieces, b"")
-        most = self._transport._most_bytes
         self._size = (self._size or 0) + len(piece)
-        if self._size > most:
-            raise too_large(most)
+        if self._size > self.most_bytes:
+            raise too_large(self.most_bytes)
         raw = self._response.raw if self._response is not None else None
         if getattr(raw, "closed", True):
             self._let_go()
@@ -336,6 +368,8 @@ class _Flight:
             return f"while reading the body, {self._size:,} bytes so far"
         if self.sock is not None:
             return "while waiting for the head of the answer"
+        if self.sending:
+            return "while sending the request"
         return "before the request was sent"
 
     def _too_late(self) -> DeadlineExceededError:
@@ -375,6 +409,19 @@ class _Tracked:
             flight.connection = self
             if flight.interrupted:
                 raise CallCancelledError("the call was cancelled")
+
+
+class _TimedBody(SentFile):
+    """Gives every send of a piece what is left of the call's time."""
+
+    def __init__(self, request: HttpRequest, flight: _Flight) -> None:
+        super().__init__(request)
+        self._flight = flight
+
+    def read(self, most: int = -1) -> bytes:
+        """See `SentFile.read`."""
+        self._flight.keep_time()
+        return super().read(most)
 
 
 class _TimedSocket:

@@ -26,6 +26,7 @@ from .endpoints import FAILURES, Endpoint, bare, connection_failure
 from .exchange import AnswerReader, ParserFactory
 from .heads import rendered_head, target_of
 from .proxies import proxy_for
+from .sent_files import SentFile
 from .streams import AnswerStream, unpacked
 from .trust import Trust
 
@@ -77,6 +78,11 @@ class Transport(Protocol):
         """Send `request` exactly once, with `credentials` as headers, and return its answer,
         whatever its status: redirects are not followed.
 
+        A request's `file` is opened before anything is sent and read while it is, a piece at a
+        time: one that is missing, or has not the size that was said, is a `ConfigError`, and so is
+        one that gets shorter meanwhile. Its connection is cut then, so that no server can take what
+        it got for the whole. Reading the file is as quick as its disk: no deadline interrupts that.
+
         `deadline` is an instant of the monotonic clock for all of it. Raises
         `ConnectionFailedError` (no connection, or lost before the answer was complete),
         `DecodeError` (not HTTP, or a damaged encoding), `ResponseTooLargeError`,
@@ -94,11 +100,14 @@ class Transport(Protocol):
         deadline: float,
         silence: float,
         cancellation: Cancellation,
+        max_bytes: Optional[int] = None,
     ) -> BodyStream:
         """The same, but return as soon as the head of the answer is there, whatever its status.
 
         Besides the deadline, no wait for more bytes may take longer than `silence` seconds: that is
-        a `TransientError`. The caller closes what it is given.
+        a `TransientError`. `max_bytes` caps this one answer, as it comes and decoded, in place of
+        the transport's own cap: what is written to disk as it comes may well be larger than that.
+        The caller closes what it is given.
         """
         ...
 
@@ -172,14 +181,19 @@ class PooledTransport:
     ) -> HttpResponse:
         """See `Transport.send`."""
         loan = _Loan(self, deadline, cancellation)
+        file = None
         try:
+            if request.file is not None:
+                file = SentFile(request)
             connection, head = self._lend(loan, request, credentials)
-            connection.exchange(head, request.body, deadline)
+            connection.exchange(head, request.body, deadline, file)
             return self._answer(connection.reader)
         except FAILURES as error:
             failure = loan.failure(error)
         finally:
             loan.end()
+            if file is not None:
+                file.close()
         raise bare(failure)
 
     def stream(
@@ -190,18 +204,26 @@ class PooledTransport:
         deadline: float,
         silence: float,
         cancellation: Cancellation,
+        max_bytes: Optional[int] = None,
     ) -> BodyStream:
         """See `Transport.stream`."""
         loan = _Loan(self, deadline, cancellation, silence)
+        file = None
+        most = self._max_response_bytes if max_bytes is None else max_bytes
         try:
+            if request.file is not None:
+                file = SentFile(request)
             connection, head = self._lend(loan, unpacked(request), credentials)
-            connection.begin(head, request.body, deadline)
-            return AnswerStream(loan.head(self._wall_clock), loan, self._max_response_bytes)
+            connection.begin(head, request.body, deadline, file=file, max_bytes=most)
+            return AnswerStream(loan.head(self._wall_clock), loan, most)
         except FAILURES as error:
             failure = loan.failure(error)
         except BaseException:
             loan.end()
             raise
+        finally:
+            if file is not None:
+                file.close()
         loan.end()
         raise bare(failure)
 

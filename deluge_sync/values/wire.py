@@ -28,6 +28,12 @@ class HttpRequest(NamedTuple):
     body: bytes
     file: Optional[FileBody] = None
 
+    def size(self) -> int:
+        """Bytes of the whole body."""
+        if self.file is None:
+            return len(self.body)
+        return len(self.body) + self.file.size + len(self.file.after)
+
 
 class HttpResponse(NamedTuple):
     """One whole HTTP answer.
