@@ -215,7 +215,7 @@ def _problem(counts: dict[str, int], results: bool, archived: bool) -> str | Non
     if counts["expired"]:
         told.append(f"{counts['expired']} requests expired")
     if counts["canceled"]:
-        told.append(f"{counts['canceled']} were cancelled")
+        told.append(f"{counts['canceled']} requests were cancelled")
     if archived:
         told.append("the batch is archived: its results are not there any more (after 29 days)")
     elif not results:

@@ -308,13 +308,12 @@ def _error(error: Any, model: Model) -> CallError:
         return expired(model)
     if code == CANCELLED:
         return cancelled(model)
-    message = sentence(error)
-    if code == "request_timeout":  # the model took too long for this one
-        return TransientError(f"{model.provider.name}: {masked(message)}", code=code)
-    fault = Fault(message, words(code, details(error, "type")))
-    found = failure(HttpResponse(200, {}, b""), model, fault)
-    found.status = None  # it has none: 200 is only what the word is looked up beside
-    return found
+    kind: type[CallError] = TransientError
+    if code != "request_timeout":  # with which the model took too long for this one
+        fault = Fault("", words(code, details(error, "type")))
+        kind = type(failure(HttpResponse(200, {}, b""), model, fault))
+    message = masked(sentence(error)) or "no explanation"
+    return kind(f"{model.provider.name}: {message}", code=masked(code)[:64] or None)
 
 
 def _excerpt(line: bytes) -> str:

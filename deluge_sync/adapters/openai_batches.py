@@ -258,7 +258,7 @@ def _state(body: dict[str, Any]) -> BatchState:
         ),
         results,
         _problem(status.lower(), results, errors) if ended else None,
-        ended and not results and any(map(_is_full, errors)),
+        _turned_away(status.lower(), results, errors),
         text_or_none(details(body.get("metadata"), METADATA_KEY)) or "",
         seconds(body.get("created_at")),
         seconds(body.get("expires_at")),
@@ -272,7 +272,8 @@ def _problem(status: str, results: tuple[str, ...], errors: list[dict[str, Any]]
             return None
         why = "completed, but with neither an output file nor an error file"
     elif status == "failed":
-        why = "the batch failed its validation"
+        full = _turned_away(status, results, errors)
+        why = "the queue is full" if full else "the batch failed its validation"
     elif status == "expired":
         why = "the batch expired before all of its requests were done"
     else:
@@ -286,6 +287,10 @@ def _told(error: dict[str, Any]) -> str:
     where = f"line {at}: " if type(at) is int else ""
     code = text_or_none(error.get("code"))
     return where + (text_or_none(error.get("message")) or "") + (f" ({code})" if code else "")
+
+
+def _turned_away(status: str, results: tuple[str, ...], errors: list[dict[str, Any]]) -> bool:
+    return status == "failed" and not results and any(map(_is_full, errors))
 
 
 def _is_full(error: dict[str, Any]) -> bool:
