@@ -6,13 +6,17 @@ from collections.abc import Mapping
 
 from . import (
     anthropic,
+    anthropic_batches,
     bedrock_converse,
     cohere_chat,
     gemini,
+    gemini_batches,
+    mistral_batches,
+    openai_batches,
     openai_chat,
     openai_responses,
 )
-from .base import Adapter
+from .base import Adapter, BatchAdapter
 
 ADAPTERS: Mapping[str, Adapter] = {
     "openai_chat": openai_chat,
@@ -24,4 +28,12 @@ ADAPTERS: Mapping[str, Adapter] = {
 }
 """Every adapter by the name that `Provider.adapter` gives it."""
 
-__all__ = ["ADAPTERS", "Adapter"]
+BATCHES: Mapping[str, BatchAdapter] = {
+    "openai": openai_batches,
+    "anthropic": anthropic_batches,
+    "gemini": gemini_batches,
+    "mistral": mistral_batches,
+}
+"""Every adapter of batches by the name that `BatchApi.wire` gives it."""
+
+__all__ = ["ADAPTERS", "BATCHES", "Adapter", "BatchAdapter"]

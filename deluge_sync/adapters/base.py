@@ -163,8 +163,13 @@ class BatchAdapter(Protocol):
         batches for, with headers that would be lost.
         """
 
+    def shared(self, request: HttpRequest, model: Model) -> tuple[str, ...]:
+        """What a call says that is said once for all calls of a batch (its endpoint, its model,
+        headers): those of one batch have the same, or some of them would lose theirs.
+        """
+
     def custom_id(self, line: bytes) -> str:
-        """The `custom_id` of a line that `line` made."""
+        """The `custom_id` of a line that `line` made; any other is a `DecodeError`."""
 
     def upload(self, file: FileBody, name: str, model: Model) -> Flow[str]:
         """Upload the file of a batch; gives the vendor's id for it."""

@@ -105,13 +105,18 @@ def _duration(text: str) -> float | None:
 
 def until_rfc3339(text: str, response: HttpResponse) -> float | None:
     """Seconds from when the answer was made to the RFC 3339 instant `text`, or None."""
+    return _until(instant(text), response)
+
+
+def instant(text: str) -> float | None:
+    """Seconds since the epoch of the RFC 3339 instant `text`, or None."""
     match = _RFC3339.fullmatch(text.strip())
     if match is None:
         return None
     day, clock, fraction, zone = match.groups()
     try:
         whole = datetime.fromisoformat(f"{day}T{clock}{zone.upper().replace('Z', '+00:00')}")
-        return _until(whole.timestamp() + float(fraction or 0), response)
+        return whole.timestamp() + float(fraction or 0)
     except (ValueError, OverflowError):
         return None
 

@@ -10,11 +10,10 @@ one, and is sent the answer to each. What goes wrong it raises as the `CallError
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from ..values.errors import BadRequestError, ConfigError, PromptError
 from ..values.media import Audio, File, Media
@@ -23,9 +22,18 @@ from ..values.wire import HttpRequest, HttpResponse
 from . import anthropic_answers, gemini_answers, openai_common
 from .anthropic_media import is_text
 from .base import Flow
-from .body import JSON_HEADERS, MalformedError, as_object, as_text, dump, join_url, load
-from .failures import Fault, failure, masked, unreadable
+from .body import MalformedError, as_object, as_text
+from .failures import Fault, masked, unreadable
 from .headers import until_rfc3339
+from .vendor_calls import (
+    UPLOAD_WHOLE,
+    ask,
+    body_of,
+    form,
+    resumable_start,
+    upload_url,
+    version_of,
+)
 
 PURPOSE = "user_data"
 """What OpenAI is told a file is for: to be an input of its models."""
@@ -41,8 +49,6 @@ _SUFFIXES = {
     "text/markdown": ".md",
     "text/plain": ".txt",
 }
-_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
-"""In the names of a form, as browsers and the SDKs write them."""
 
 
 class Stored(NamedTuple):
@@ -77,7 +83,7 @@ def upload(part: Media, model: Model) -> Flow[Stored]:
 def look(file_id: str, model: Model) -> Flow[Optional[Stored]]:
     """How an uploaded file is doing; None where the store does not have it (any more)."""
     store = _store(model)
-    return _look(_request(model, store.path(file_id, model)), store, model)
+    return _look(ask(model, store.path(file_id, model)), store, model)
 
 
 def _look(request: HttpRequest, store: _Store, model: Model) -> Flow[Optional[Stored]]:
@@ -108,43 +114,14 @@ def _store(model: Model) -> _Store:
     return store
 
 
-def _request(
-    model: Model, path: str, headers: Mapping[str, str] = {}, body: bytes | None = None
-) -> HttpRequest:
-    """A GET, or with a `body` a POST, with what every request to the provider carries."""
-    provider = model.provider
-    by_name = {name.lower(): (name, value) for name, value in headers.items()}
-    if provider.adapter == "anthropic":
-        version = model.api_version or "2026-10-21"
-        by_name["anthropic-version"] = ("anthropic-version", version)
-    for name, value in provider.headers.items():
-        by_name.setdefault(name.lower(), (name, value))
-    url = join_url(provider.base_url, path)
-    return HttpRequest("GET" if body is None else "POST", url, tuple(by_name.values()), body or b"")
-
-
 def _read(response: HttpResponse, model: Model, store: _Store, inside: str = "") -> Stored:
     """The file that an answer describes (in its field `inside`)."""
-    body = _body(response, model, store)
+    body = body_of(response, model, store.fault)
     try:
         described = as_object(body[inside], inside) if inside else body
         return store.described(described, response, model)
     except (KeyError, MalformedError) as error:
         raise unreadable(response, model, MalformedError(f"no description: {error}")) from None
-
-
-def _body(response: HttpResponse, model: Model, store: _Store) -> dict[str, Any]:
-    """The object in a good answer; every other answer is raised as the error it is."""
-    good = 200 <= response.status <= 299
-    try:
-        body = load(response.body)
-        if good:
-            return as_object(body, "the body")
-    except MalformedError as error:
-        if good:
-            raise unreadable(response, model, error) from None
-        body = None
-    raise failure(response, model, store.fault(body, response.status))
 
 
 def _seconds(value: Any, response: HttpResponse) -> float | None:
@@ -165,33 +142,12 @@ def _name(part: Media) -> str:
     return "file" + _SUFFIXES.get(kind, "." + kind.rpartition("/")[2].rpartition("+")[2])
 
 
-def _form(
-    data: bytes, media_type: str, name: str, fields: Mapping[str, str]
-) -> tuple[dict[str, str], bytes]:
-    """A form with `fields` and the file, and its header. The same file gives the same bytes: what
-    separates the fields is made of the hash of the data, which data cannot hold.
-    """
-    boundary = f"deluge-sync-{hashlib.sha256(data).hexdigest()}"
-    name = name.translate(_ESCAPES)
-    pieces = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
-        for field, value in fields.items()
-    ]
-    pieces.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-        f"Content-Type: {media_type}\r\n\r\n"
-    )
-    head = "".join(pieces).encode("utf-8", "replace")
-    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    return headers, b"".join((head, data, f"\r\n--{boundary}--\r\n".encode()))
-
-
 # OpenAI
 
 
 def _to_openai(part: Media, model: Model) -> Flow[Stored]:
-    headers, body = _form(part.data, part.media_type, _name(part), {"purpose": PURPOSE})
-    response = yield _request(model, "/files", headers, body)
+    head, tail, headers = form(_name(part), part.media_type, part.data, {"purpose": PURPOSE})
+    response = yield ask(model, "/files", headers, b"".join((head, part.data, tail)))
     return _read(response, model, _OPENAI)
 
 
@@ -219,8 +175,8 @@ def _to_anthropic(part: Media, model: Model) -> Flow[Stored]:
     # may not be in a name, which has 1 to 255.
     name = _FORBIDDEN.sub("_", _name(part))[-255:]
     kind = "text/plain" if is_text(part.media_type) else part.media_type
-    headers, body = _form(part.data, kind, name, {})
-    response = yield _request(model, "/v1/files", headers, body)
+    head, tail, headers = form(name, kind, part.data, {})
+    response = yield ask(model, "/v1/files", headers, b"".join((head, part.data, tail)))
     return _read(response, model, _ANTHROPIC)
 
 
@@ -239,37 +195,15 @@ _ANTHROPIC = _Store(_to_anthropic, _anthropic_path, _anthropic_file, anthropic_a
 
 
 def _to_gemini(part: Media, model: Model) -> Flow[Stored]:
-    described = {"displayName": _name(part)[:512], "mimeType": part.media_type}
-    headers = {
-        **JSON_HEADERS,
-        "x-goog-upload-protocol": "resumable",
-        "x-goog-upload-command": "start",
-        "x-goog-upload-header-content-length": str(len(part.data)),
-        "x-goog-upload-header-content-type": part.media_type,
-    }
-    path = f"/upload/{_version(model)}/files"
-    begun = yield _request(model, path, headers, dump({"file": described}))
-    where = begun.headers.get("x-goog-upload-url")
-    if not 200 <= begun.status <= 299 or not where:
-        _body(begun, model, _GEMINI)
-        raise unreadable(begun, model, MalformedError("no x-goog-upload-url to send the file to"))
-    whole = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
-    send = _request(model, path, whole, part.data)
-    done = yield send._replace(url=_at_home(where, send.url))
+    begun = yield resumable_start(_name(part), part.media_type, len(part.data), model)
+    where = upload_url(begun, model, _GEMINI.fault)
+    done = yield ask(model, where, UPLOAD_WHOLE, part.data)
     return _read(done, model, _GEMINI, inside="file")
-
-
-def _at_home(url: str, ours: str) -> str:
-    """`url` at the server of `ours`, as Google's SDK has it: the key goes to nobody else, and a
-    gateway stays in between.
-    """
-    home = urlsplit(ours)
-    return urlunsplit(urlsplit(url)._replace(scheme=home.scheme, netloc=home.netloc))
 
 
 def _gemini_path(file_id: str, model: Model) -> str:
     name = file_id.rpartition("/")[2]
-    return f"/{_version(model)}/files/{quote(name, safe='')}"
+    return f"/{version_of(model)}/files/{quote(name, safe='')}"
 
 
 def _gemini_file(body: Mapping[str, Any], response: HttpResponse, model: Model) -> Stored:
@@ -279,10 +213,6 @@ def _gemini_file(body: Mapping[str, Any], response: HttpResponse, model: Model) 
         raise BadRequestError(f"{model.provider.name} could not process the file: {masked(why)}")
     uri = as_text(body.get("uri"), "uri")
     return Stored(uri, _seconds(body.get("expirationTime"), response), state == "ACTIVE")
-
-
-def _version(model: Model) -> str:
-    return model.api_version or "v1"
 
 
 _GEMINI = _Store(_to_gemini, _gemini_path, _gemini_file, gemini_answers.read_fault)
