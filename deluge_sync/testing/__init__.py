@@ -18,14 +18,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .answers import Question, Reply
+    from .batch_script import BatchRecord, BatchScript
     from .faults import Fault
     from .journal import Record
     from .launch import launch, serve
     from .sandbox import Sandbox
 
-__all__ = ["Fault", "Question", "Record", "Reply", "Sandbox", "launch", "serve"]
+__all__ = [
+    "BatchRecord",
+    "BatchScript",
+    "Fault",
+    "Question",
+    "Record",
+    "Reply",
+    "Sandbox",
+    "launch",
+    "serve",
+]
 
 _HOME = {
+    "BatchRecord": ".batch_script",
+    "BatchScript": ".batch_script",
     "Fault": ".faults",
     "Question": ".answers",
     "Record": ".journal",

@@ -49,10 +49,15 @@ class Fault:
     `kind` is a status code from 400 to 599 as a string ("429", "503", "529": the vendor's own
     error body) or one of `KINDS`. `retry_after` (seconds, for status codes) is sent in
     `retry_after_form`: "seconds" and "date" make a `retry-after` header, "ms" a `retry-after-ms`;
-    None sends none. `match` restricts a scripted fault to prompts that contain it; `times` is how
-    many requests it applies to. `code` and `message` replace the vendor's usual ones, `headers`
-    are added to the answer. The kinds that begin with "stream_" leave answers alone that are no
-    streams; `after` is how many whole events those send first that break off.
+    None sends none. `times` is how many requests it applies to. `code` and `message` replace the
+    vendor's usual ones, `headers` are added to the answer. The kinds that begin with "stream_"
+    leave answers alone that are no streams; `after` is how many whole events those send first that
+    break off.
+
+    `match` restricts a scripted fault to prompts that contain it, or where there is no prompt
+    (files, batches, models) to a method and path that do, as in "POST /v1/batches". What a request
+    to files or batches asks for is not done where the fault is a status code; with every other
+    kind it is done and only the answer is lost or spoiled.
     """
 
     kind: str
@@ -130,10 +135,10 @@ class FaultPlan:
         with self._lock:
             return len(self._script)
 
-    def next(self, prompt: str) -> Fault | None:
-        """The fault of the request that has just arrived."""
+    def next(self, text: str) -> Fault | None:
+        """The fault of the request that has just arrived; `text` is what `match` is sought in."""
         if self._script:
-            applies, fault = self._from_script(prompt)
+            applies, fault = self._from_script(text)
             if applies:
                 return fault
         if not self._chances:
@@ -145,10 +150,10 @@ class FaultPlan:
                 return fault
         return None
 
-    def _from_script(self, prompt: str) -> tuple[bool, Fault | None]:
+    def _from_script(self, text: str) -> tuple[bool, Fault | None]:
         with self._lock:
             for at, fault in enumerate(self._script):
-                if fault is None or fault.match is None or fault.match in prompt:
+                if fault is None or fault.match is None or fault.match in text:
                     del self._script[at]
                     return True, fault
         return False, None

@@ -10,33 +10,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
-from urllib.parse import parse_qs
 
 from .checks import VendorError
-from .codec import JSON_TYPE, dump_json, parse_json, timestamp
-from .files import Field, FileStore, StoredFile, form_fields
-from .http import Answer, Headers, Incoming
+from .codec import parse_json, timestamp
+from .files import Field, StoredFile, form_fields
+from .http import Answer
+from .pages import Download, Visit, json_answer, page_after
 
 _PURPOSES = frozenset(("assistants", "batch", "fine-tune", "vision", "user_data", "evals"))
 _PLAIN = re.compile(r"/v1/files(?:/([^/]+))?(/content)?")
-_GOOGLE = re.compile(r"/(?:v1|v1beta)/files(?:/([^/:]+))?(:download)?")
+_GOOGLE = re.compile(r"(?:/download)?/(?:v1|v1beta)/files(?:/([^/:]+))?(:download)?")
 _GOOGLE_UPLOAD = re.compile(r"/upload/(?:v1|v1beta)/files")
 _GOOGLE_LIFE = 48 * 3600
-
-
-class Visit(NamedTuple):
-    """One request for a page here."""
-
-    incoming: Incoming
-    query: Mapping[str, list[str]]
-    store: FileStore
-    now: float
-
-    def asked(self, name: str, usual: str) -> str:
-        """The value of `name` in the query, or the usual one."""
-        return self.query.get(name, [usual])[0]
 
 
 def is_further_step(path: str, query: str) -> bool:
@@ -44,33 +30,41 @@ def is_further_step(path: str, query: str) -> bool:
     return path.startswith("/upload/") and "upload_id=" in query
 
 
-def file_page(
-    wire: str, incoming: Incoming, path: str, query: str, store: FileStore, now: float
-) -> Answer | None:
-    """The answer to a request for a page of `wire`'s file store; None where it is for none.
+def is_file_path(wire: str, path: str) -> bool:
+    """Whether `path` is one of a page here."""
+    if wire == "gemini" or _GOOGLE_UPLOAD.fullmatch(path):
+        return bool(_GOOGLE.fullmatch(path) or _GOOGLE_UPLOAD.fullmatch(path))
+    return wire in _VENDORS and bool(_PLAIN.fullmatch(path))
+
+
+def file_page(visit: Visit) -> Answer | Download:
+    """The answer to a request for a page of the vendor's file store.
 
     Raises `VendorError` for what is not there or not right.
     """
-    visit = Visit(incoming, parse_qs(query), store, now)
-    if wire == "gemini" or is_further_step(path, query):
-        return _google_page(visit, path)
-    match = _PLAIN.fullmatch(path)
-    if match is None or wire not in _VENDORS:
-        return None
-    vendor = _VENDORS[wire]
+    match = _PLAIN.fullmatch(visit.path)
+    if match is None or visit.wire == "gemini":
+        return _google_page(visit)
+    vendor = _VENDORS[visit.wire]
     if match[1] is None:
-        if incoming.method == "POST":
-            return _json(vendor.shape(vendor.upload(visit)))
-        return _json(vendor.list(visit)) if incoming.method == "GET" else _not_allowed(incoming)
-    file = store.get(wire, match[1], now)
+        visit.require("GET", "POST")
+        if visit.incoming.method == "POST":
+            return json_answer(vendor.shape(vendor.upload(visit)))
+        return json_answer(vendor.list(visit))
+    file = visit.store.get(visit.wire, match[1], visit.now)
     if match[2]:
-        return Answer(200, (("content-type", file.media_type),), file.data)
-    if incoming.method == "GET":
-        return _json(vendor.shape(file))
-    if incoming.method != "DELETE":
-        return _not_allowed(incoming)
-    store.remove(file)
-    return _json(vendor.deleted(file))
+        return _content(file)
+    visit.require("GET", "DELETE")
+    if visit.incoming.method == "GET":
+        return json_answer(vendor.shape(file))
+    visit.store.remove(file)
+    return json_answer(vendor.deleted(file))
+
+
+def _content(file: StoredFile) -> Answer | Download:
+    if file.results is not None:
+        return Download((("content-type", "application/octet-stream"),), file.results)
+    return Answer(200, (("content-type", file.media_type),), file.data)
 
 
 def _uploaded(visit: Visit) -> tuple[dict[str, Field], Field]:
@@ -122,31 +116,46 @@ def _kept(
 
 
 def _openai_file(file: StoredFile) -> dict[str, Any]:
+    """OpenAI's fields, and behind them those that Mistral has at the same place."""
+    is_input = file.results is None
+    kind = "batch_error" if file.name.endswith("_error.jsonl") else "batch_result"
     return {
         "id": file.id,
         "object": "file",
-        "bytes": len(file.data),
+        "bytes": file.size,
         "created_at": int(file.created_at),
         "expires_at": None if file.expires_at is None else int(file.expires_at),
         "filename": file.name,
         "purpose": file.purpose,
         "status": "processed",
         "status_details": None,
+        "sample_type": "batch_request" if is_input else kind,
+        "source": "upload" if is_input else "mistral",
+        "num_lines": file.data.count(b"\n") if is_input and file.purpose == "batch" else None,
     }
 
 
 def _openai_list(visit: Visit) -> dict[str, Any]:
+    """By cursor as OpenAI pages, or by number as Mistral does."""
     files = visit.store.snapshot("openai")
     if visit.asked("order", "desc") == "desc":
         files.reverse()
     purpose = visit.asked("purpose", "")
-    page, more = _page([file for file in files if purpose in ("", file.purpose)], visit, "after")
+    files = [file for file in files if purpose in ("", file.purpose)]
+    if "page_size" in visit.query:
+        size = visit.number("page_size", 100)
+        start = visit.number("page", 0) * size
+        page, more = files[start : start + size], start + size < len(files)
+    else:
+        usual = 10_000
+        page, more = page_after(files, visit.asked("after", ""), visit.number("limit", usual))
     ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {}
     return {
         "object": "list",
         "data": [_openai_file(file) for file in page],
         **ends,
         "has_more": more,
+        "total": len(files),
     }
 
 
@@ -165,20 +174,11 @@ def _anthropic_file(file: StoredFile) -> dict[str, Any]:
 
 def _anthropic_list(visit: Visit) -> dict[str, Any]:
     files = visit.store.snapshot("anthropic")[::-1]
-    page, more = _page(files, visit, "page")
+    page, more = page_after(files, visit.asked("page", ""), visit.number("limit", 20))
     return {
         "data": [_anthropic_file(file) for file in page],
         "next_page": page[-1].id if more else None,
     }
-
-
-def _page(files: list[StoredFile], visit: Visit, cursor: str) -> tuple[list[StoredFile], bool]:
-    """The files behind the one that the query's `cursor` names, and whether there are more."""
-    after = visit.asked(cursor, "")
-    start = next((at + 1 for at, file in enumerate(files) if file.id == after), 0)
-    limit = visit.asked("limit", "20")
-    end = start + (int(limit) if limit.isdecimal() and int(limit) else 20)
-    return files[start:end], end < len(files)
 
 
 class _Vendor(NamedTuple):
@@ -204,31 +204,35 @@ _VENDORS = {
 }
 
 
-def _google_page(visit: Visit, path: str) -> Answer | None:
+def _google_page(visit: Visit) -> Answer | Download:
     incoming, store = visit.incoming, visit.store
-    if _GOOGLE_UPLOAD.fullmatch(path):
-        if incoming.method != "POST":
-            return _not_allowed(incoming)
+    if _GOOGLE_UPLOAD.fullmatch(visit.path):
         begun = visit.asked("upload_id", "")
-        return _google_part(visit, begun) if begun else _google_begin(visit, path)
-    match = _GOOGLE.fullmatch(path)
-    if match is None:
-        return None
+        visit.require("POST", "PUT") if begun else visit.require("POST")
+        return _google_part(visit, begun) if begun else _google_begin(visit)
+    match = _GOOGLE.fullmatch(visit.path)
+    assert match is not None
     if match[1] is None:
-        files = [_google_file(file) for file in store.snapshot("gemini") if file.whole]
-        return _json({"files": files} if files else {})
+        visit.require("GET")
+        return json_answer(_google_list(visit))
     file = store.get("gemini", f"files/{match[1]}", visit.now)
     if match[2]:
-        return Answer(200, (("content-type", file.media_type),), file.data)
+        return _content(file)
+    visit.require("GET", "DELETE")
     if incoming.method == "GET":
-        return _json(_google_file(file))
-    if incoming.method != "DELETE":
-        return _not_allowed(incoming)
+        return json_answer(_google_file(file))
     store.remove(file)
-    return _json({})
+    return json_answer({})
 
 
-def _google_begin(visit: Visit, path: str) -> Answer:
+def _google_list(visit: Visit) -> dict[str, Any]:
+    files = [file for file in visit.store.snapshot("gemini") if file.whole]
+    page, more = page_after(files, visit.asked("pageToken", ""), visit.number("pageSize", 10))
+    body: dict[str, Any] = {"files": [_google_file(file) for file in page]} if page else {}
+    return {**body, "nextPageToken": page[-1].id} if more else body
+
+
+def _google_begin(visit: Visit) -> Answer:
     """The first step: what is to come, and where to."""
     headers = visit.incoming.headers
     if headers.get("x-goog-upload-command") != "start":
@@ -242,10 +246,9 @@ def _google_begin(visit: Visit, path: str) -> Answer:
         "files/sandbox{:012d}",
         StoredFile("", "gemini", name, media_type or "", b"", "", visit.now, end, whole=False),
     )
-    host = headers.get("host", "127.0.0.1")
-    url = f"http://{host}{path}?upload_id={file.id[len('files/') :]}"
+    url = f"{visit.site}{visit.path}?upload_id={file.id[len('files/') :]}"
     where = (("x-goog-upload-url", url), ("x-goog-upload-status", "active"))
-    return _json({}, where)
+    return json_answer({}, where)
 
 
 def _google_part(visit: Visit, begun: str) -> Answer:
@@ -258,30 +261,25 @@ def _google_part(visit: Visit, begun: str) -> Answer:
     is_last = "finalize" in headers.get("x-goog-upload-command", "")
     visit.store.put(file._replace(whole=is_last))
     if not is_last:
-        return _json({}, (("x-goog-upload-status", "active"),))
-    return _json({"file": _google_file(file)}, (("x-goog-upload-status", "final"),))
+        return json_answer({}, (("x-goog-upload-status", "active"),))
+    return json_answer({"file": _google_file(file)}, (("x-goog-upload-status", "final"),))
 
 
 def _google_file(file: StoredFile) -> dict[str, Any]:
     digest = hashlib.sha256(file.data).hexdigest().encode()
+    uri = f"https://generativelanguage.googleapis.com/v1beta/{file.id}"
+    made = file.results is not None
     return {
         "name": file.id,
         "displayName": file.name,
         "mimeType": file.media_type,
-        "sizeBytes": str(len(file.data)),
+        "sizeBytes": str(file.size),
         "createTime": timestamp(file.created_at),
         "updateTime": timestamp(file.created_at),
         "expirationTime": timestamp(file.expires_at or file.created_at),
         "sha256Hash": base64.b64encode(digest).decode(),
-        "uri": f"https://generativelanguage.googleapis.com/v1beta/{file.id}",
+        "uri": uri,
+        **({"downloadUri": f"{uri}:download?alt=media"} if made else {}),
         "state": "ACTIVE",
-        "source": "UPLOADED",
+        "source": "GENERATED" if made else "UPLOADED",
     }
-
-
-def _json(body: Any, headers: Headers = ()) -> Answer:
-    return Answer(200, (JSON_TYPE, *headers), dump_json(body))
-
-
-def _not_allowed(incoming: Incoming) -> Answer:
-    raise VendorError(405, f"Not allowed to {incoming.method} here.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.message import Message
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from .checks import VendorError
 from .http import Incoming
@@ -12,7 +12,8 @@ from .http import Incoming
 
 class StoredFile(NamedTuple):
     """One file as it was uploaded. `purpose` is OpenAI's; times are seconds since the epoch. An
-    upload in steps is `whole` with its last.
+    upload in steps is `whole` with its last. What a batch has left has `results` (see `Results`)
+    in the place of `data`.
     """
 
     id: str
@@ -24,6 +25,12 @@ class StoredFile(NamedTuple):
     created_at: float
     expires_at: Optional[float]
     whole: bool = True
+    results: Optional[Any] = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self.data) if self.results is None else int(self.results.size)
 
 
 class FileStore:

@@ -157,6 +157,10 @@ class OpenAIResponses(OpenAIChat):
         include = asked.get("include[]", []) + asked.get("include", [])
         return Kept(run.question, _as_asked(self._body(run, now), include))
 
+    def forget(self, serial: int) -> None:
+        """Do not keep the answer to request `serial` any longer."""
+        self._runs.pop(response_id(serial), None)
+
     def _keep(self, question: Question, finished: Finished, serial: int, now: float) -> None:
         if question.body.get("store") is not False:
             self._runs[response_id(serial)] = Run(question, finished, serial, now)

@@ -8,6 +8,9 @@ from types import TracebackType
 from typing import Any, Callable
 
 from .answers import Answerer, Answering
+from .batch_lines import Desk, Endpoint
+from .batch_script import BatchRecord, BatchScript
+from .batches import BatchStore
 from .connection import Counters
 from .faults import FaultLike, FaultPlan
 from .files import FileStore, StoredFile
@@ -15,15 +18,19 @@ from .journal import Journal, Record
 from .limiter import Limiter
 from .openai_responses import OpenAIResponses
 from .server import HOST, Server
-from .service import Delay, Policy, Service
+from .service import Delay, OnRequest, Policy, Service
 from .voyage import PREFIX as VOYAGE_PREFIX
 from .wires import Wires
 
 MAX_BODY = 64 << 20
 
+_USUAL_BATCHES = BatchScript()
+BATCH_ENDPOINTS: Mapping[str, Endpoint] = {}
+"""What lines of batches may go to beside the answers of a `Wire`, by path."""
+
 
 class Sandbox:
-    """A local server that speaks the OpenAI, Anthropic and Gemini wire formats.
+    """A local server that speaks the OpenAI, Anthropic and Gemini wire formats, and batches.
 
     Nothing starts in the constructor: use it as a context manager, or `start()` and `close()`.
     It listens on 127.0.0.1 only.
@@ -35,6 +42,11 @@ class Sandbox:
 
     Background: a response of OpenAI's Responses that runs there is done when it is asked after for
     the `background_polls`th time, and not before `background_seconds` have gone by.
+
+    Files and batches: those of OpenAI (Groq's too, under /openai), Anthropic, Google and Mistral.
+    Each line of a batch is answered as the live request would be; `batches` says how they fare, and
+    the results come in no order, shuffled from `seed`. They are made when a batch is looked at and
+    kept compressed. Lines draw nothing from the limits.
 
     Limits: `requests_per_minute` and the three of tokens (None: no limit), enforced strictly by an
     exact log of the last 60 s (`limiter="sliding"`) or a token bucket ("bucket"), told in the
@@ -48,7 +60,10 @@ class Sandbox:
     `api_key`: requests must carry it, else 401 (None: any or none will do). `strict` False takes
     fields the vendor would not know, for the dialects of OpenAI-compatible hosts. `keep_bodies`
     False keeps bodies and headers out of the journal; `journal_limit` keeps the newest records
-    only. `max_body` is the largest request body in bytes.
+    only. `max_body` is the largest request body in bytes. `on_request` is called with method, path
+    (without query) and "before" or "after" what is asked for is done (or refused), each time ahead
+    of any byte of an answer and on the server's thread, which waits for it: a test can kill a
+    client there. A fault scripted in it "before" comes to that request.
     """
 
     def __init__(
@@ -60,6 +75,7 @@ class Sandbox:
         tokens: tuple[int, ...] | None = None,
         delay: Delay = 0.0,
         event_delay: Delay = 0.0,
+        batches: BatchScript = _USUAL_BATCHES,
         background_polls: int = 2,
         background_seconds: float = 0.0,
         models: Sequence[str] | None = None,
@@ -79,6 +95,7 @@ class Sandbox:
         journal_limit: int | None = None,
         port: int = 0,
         max_body: int = MAX_BODY,
+        on_request: OnRequest | None = None,
     ) -> None:
         self._journal = Journal(keep_bodies=keep_bodies, limit=journal_limit)
         self._faults = FaultPlan(faults, seed)
@@ -94,6 +111,17 @@ class Sandbox:
         )
         self._counters = Counters()
         self._files = FileStore()
+        wires = Wires(OpenAIResponses(background_polls, background_seconds))
+        answerer = Answerer(answer, fixed=fixed, template=template, tokens=tokens)
+        desk = Desk(
+            wires,
+            answerer,
+            models=models,
+            strict=strict,
+            failing=batches.failing,
+            endpoints=BATCH_ENDPOINTS,
+        )
+        self._batches = BatchStore(batches, desk, self._files, seed)
         service = Service(
             Policy(
                 api_key=api_key,
@@ -104,10 +132,12 @@ class Sandbox:
                 send_limit_headers=send_limit_headers,
                 count_max_tokens=count_max_tokens,
                 clock=clock,
+                on_request=on_request,
             ),
-            wires=Wires(OpenAIResponses(background_polls, background_seconds)),
-            answerer=Answerer(answer, fixed=fixed, template=template, tokens=tokens),
+            wires=wires,
+            answerer=answerer,
             files=self._files,
+            batches=self._batches,
             limiter=self._limiter,
             faults=self._faults,
             journal=self._journal,
@@ -218,7 +248,12 @@ class Sandbox:
     @property
     def files(self) -> list[StoredFile]:
         """What was uploaded and not deleted, the oldest first; a copy."""
-        return self._files.snapshot()
+        return [file for file in self._files.snapshot() if file.results is None]
+
+    @property
+    def batches(self) -> list[BatchRecord]:
+        """Every batch that was created, the oldest first, deleted ones too; a copy."""
+        return self._batches.records()
 
     @property
     def requests(self) -> int:

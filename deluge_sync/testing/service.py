@@ -1,14 +1,16 @@
 """The order of steps of one request: key, shape, limits, fault, answer. Runs on the loop's thread.
 
 A request is first checked (401, 404, 400), then admitted by the limiter (429), and only an admitted
-one draws a fault, scripted or random. Requests that ask for no answer (models, token counts) pass
-the limiter by. What is refused is answered at once; what is admitted, after `delay`, and where it
-is asked for in events, one event at a time.
+one draws a fault, scripted or random. Requests that ask for no answer (models, token counts, files,
+batches) pass the limiter by, and those to files and batches draw theirs before they are looked at.
+What is refused is answered at once; what is admitted, after `delay`, and where it is asked for in
+events, one event at a time.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -16,23 +18,30 @@ from typing import Any, Callable, Union
 from urllib.parse import parse_qs
 
 from .answers import Answerer, Finished, Question
+from .batch_pages import batch_page, is_batch_path
+from .batches import BatchStore
 from .checks import VendorError
 from .codec import JSON_TYPE, dump_json, parse_json
-from .connection import Connection, Counters
+from .connection import Connection, Counters, http_date
 from .delivery import deliver, problem_of, status_of
 from .faults import Fault, FaultPlan
-from .file_pages import file_page, is_further_step
+from .file_pages import file_page, is_file_path, is_further_step
 from .files import FileStore
-from .http import Answer, Headers, Incoming
+from .http import Answer, Headers, Incoming, head
 from .journal import Journal, Record
 from .limiter import Admission, Limiter, Refusal
 from .openai_responses import Kept
+from .pages import Download, split_prefix
+from .pages import Visit as PageVisit
 from .streams import STREAM_TYPE, Stream, deliver_stream
 from .wire import Route
 from .wires import Wires
 
 OWN_PATHS = "/_sandbox/"
 Delay = Union[float, Callable[[Question], float]]
+OnRequest = Callable[[str, str, str], None]
+
+_log = logging.getLogger(__name__)
 
 
 class Visit:
@@ -44,6 +53,7 @@ class Visit:
         "fault",
         "finished",
         "incoming",
+        "is_page",
         "kept",
         "page",
         "path",
@@ -64,7 +74,8 @@ class Visit:
         self.question: Question | None = None
         self.finished: Finished | None = None
         self.kept: Kept | None = None
-        self.page: Answer | None = None
+        self.is_page = False
+        self.page: Answer | Download | None = None
         self.admission: Admission | None = None
         self.fault: Fault | None = None
 
@@ -81,6 +92,7 @@ class Policy:
     send_limit_headers: bool
     count_max_tokens: bool
     clock: Callable[[], float]
+    on_request: OnRequest | None = None
 
 
 class Service:
@@ -93,6 +105,7 @@ class Service:
         wires: Wires,
         answerer: Answerer,
         files: FileStore,
+        batches: BatchStore,
         limiter: Limiter,
         faults: FaultPlan,
         journal: Journal,
@@ -102,6 +115,7 @@ class Service:
         self._wires = wires
         self._answerer = answerer
         self._files = files
+        self._batches = batches
         self._limiter = limiter
         self._faults = faults
         self._journal = journal
@@ -116,26 +130,54 @@ class Service:
         connection.count()
         visit = Visit(self._serial, incoming, self._wires)
         self._serial += 1
+        self._tell(visit, "before")
+        problem, seconds = None, 0.0
         try:
-            self._examine(visit)
-            self._admit(visit)
-            visit.fault = self._faults.next(visit.question.prompt if visit.question else "")
-            seconds = self._seconds(visit)
-        except VendorError as problem:
-            self._refuse(visit, problem, connection)
+            seconds = self._work(visit)
+        except VendorError as error:
+            problem = error
         except Exception as error:  # an `answer` or `delay` of the user's that raises
-            self._refuse(visit, _broken(error), connection)
+            problem = _broken(error)
+        self._tell(visit, "after")
+        if problem is not None:
+            self._refuse(visit, problem, connection)
         else:
             self._schedule(visit, connection, seconds)
+
+    def _tell(self, visit: Visit, phase: str) -> None:
+        if self._policy.on_request is None:
+            return
+        try:
+            self._policy.on_request(visit.incoming.method, visit.path, phase)
+        except Exception:  # whatever a test's hook raises, the server lives
+            _log.exception("on_request failed")
+
+    def _work(self, visit: Visit) -> float:
+        """Do what is asked for; the seconds until it is answered."""
+        self._examine(visit)
+        self._admit(visit)
+        visit.fault = fault = self._faults.next(_text(visit))
+        if visit.is_page and (fault is None or fault.error_status is None):
+            visit.page = self._page(visit)
+        return self._seconds(visit)
+
+    def _page(self, visit: Visit) -> Answer | Download:
+        prefix, path = split_prefix(visit.path)
+        query, now = parse_qs(visit.query), time.time()
+        name, strict = visit.wire.name, self._policy.strict
+        asked = PageVisit(visit.incoming, name, prefix, path, query, self._files, now, strict)
+        if is_file_path(name, path):
+            return file_page(asked)
+        return batch_page(asked, self._batches)
 
     def _examine(self, visit: Visit) -> None:
         """Check key, path and body, and read the question."""
         policy, wire, headers = self._policy, visit.wire, visit.incoming.headers
         if policy.api_key is not None and not is_further_step(visit.path, visit.query):
             _check_key(wire.key(headers, visit.query), policy.api_key)
-        query, now = visit.query, time.time()
-        visit.page = file_page(wire.name, visit.incoming, visit.path, query, self._files, now)
-        if visit.page is not None:
+        path = split_prefix(visit.path)[1]
+        visit.is_page = is_file_path(wire.name, path) or is_batch_path(wire.name, path)
+        if visit.is_page:
             return
         visit.route = route = wire.route(visit.incoming.method, visit.path)
         model = route.model
@@ -196,6 +238,8 @@ class Service:
         good = self._good(visit)
         if isinstance(good, Stream):
             deliver_stream(connection, good, fault)
+        elif isinstance(good, Download):
+            _send(connection, good) if fault is None else deliver(connection, good.whole(), fault)
         elif fault is not None:
             deliver(connection, good, fault)
         else:
@@ -208,7 +252,7 @@ class Service:
             fresh = usage.input_tokens - usage.cache_read_tokens
             self._limiter.settle(visit.admission, _amounts(fresh, usage.output_tokens))
 
-    def _good(self, visit: Visit) -> Answer | Stream:
+    def _good(self, visit: Visit) -> Answer | Download | Stream:
         if visit.page is not None:
             headers = (*visit.page.headers, *self._headers(visit)[1:])
             return visit.page._replace(headers=headers)
@@ -297,6 +341,19 @@ class Service:
         else:
             return Answer(404, (JSON_TYPE,), dump_json({"error": f"no page {path}"}))
         return Answer(200, (JSON_TYPE,), dump_json(body))
+
+
+def _text(visit: Visit) -> str:
+    """What the `match` of a fault is sought in."""
+    if visit.question is not None:
+        return visit.question.prompt
+    return f"{visit.incoming.method} {visit.path}"
+
+
+def _send(connection: Connection, download: Download) -> None:
+    headers = (*download.headers, ("transfer-encoding", "chunked"))
+    connection.send(head(200, headers, None, date=http_date(), close=connection.closes))
+    connection.send_all(download.chunks())
 
 
 def _broken(error: Exception) -> VendorError:

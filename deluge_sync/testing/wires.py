@@ -67,7 +67,9 @@ class Wires:
             return self.responses
         if path.startswith("/v1/messages"):
             return ANTHROPIC
-        if path.startswith("/v1beta/") or (method == "POST" and path.startswith("/v1/models/")):
+        if path.startswith(("/v1beta/", "/download/")) or (
+            method == "POST" and path.startswith("/v1/models/")
+        ):
             return GEMINI
         if "anthropic-version" in headers:
             return ANTHROPIC
