@@ -51,7 +51,8 @@ def encode(request: EmbedRequest, model: Model) -> HttpRequest:
     common.update(dimensions(request, model, "outputDimensionality"))
     common.update(request.extra_body)
     requests = [
-        {"content": {"parts": [{"text": prefix + text}]}, **common} for text in request.texts
+        {"content": {"role": "user", "parts": [{"text": prefix + text}]}, **common}
+        for text in request.texts
     ]
     return post(
         method_url(model, "batchEmbedContents"),
