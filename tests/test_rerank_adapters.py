@@ -358,7 +358,7 @@ def test_the_together_sdk_sends_and_reads_the_same() -> None:
     together = pytest.importorskip("together")
 
     def ask(url: str) -> Any:
-        client = together.Together(api_key="k", base_url=f"{url}/v1")
+        client = together.Together(api_key="k", base_url=url)
         return client.rerank.create(
             model="m", query="q", documents=list(DOCUMENTS), top_n=2, return_documents=False
         ).results
