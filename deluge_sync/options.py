@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from .adapters import EMBEDDERS, RERANKERS
+from .catalog import Catalog
 from .values.errors import ConfigError
 from .values.model import Model
 from .values.params import SAMPLING_FIELDS
@@ -135,6 +137,27 @@ class CallOptions:
         return None if source is None else output_schema(source)
 
 
+_EMBEDDERS_BESIDE = {
+    "openai_chat": "openai_embeddings",
+    "openai_responses": "openai_embeddings",
+    "cohere_chat": "cohere_embeddings",
+    "cohere_rerank": "cohere_embeddings",
+    "voyage_rerank": "voyage_embeddings",
+}
+"""What a server that speaks one wire format also speaks. Gemini's is missing: Vertex AI, which has
+the same chat, has other embeddings."""
+_RERANKERS_BESIDE = {
+    "openai_chat": "jina_rerank",
+    "openai_responses": "jina_rerank",
+    "openai_embeddings": "jina_rerank",
+    "cohere_chat": "cohere_rerank",
+    "cohere_embeddings": "cohere_rerank",
+    "voyage_embeddings": "voyage_rerank",
+}
+"""The same; Together, Fireworks, vLLM and other compatible hosts rank as Jina does."""
+_MOST_NAMED = 5
+"""Models that an error proposes."""
+
 CALL_OPTIONS = frozenset(field.name for field in dataclasses.fields(CallOptions))
 NO_OPTIONS = CallOptions()
 
@@ -164,6 +187,45 @@ def adapter_of(model: Model, responses_api: bool | None, *, tools: bool = False)
             f"previous_response_id{hint}"
         )
     return "openai_responses"
+
+
+def embedder_of(model: Model) -> str:
+    """The name of the wire format that `model` gives embeddings in; `ConfigError` for one that is
+    known to give none.
+    """
+    return _beside(model, "embedding", EMBEDDERS, _EMBEDDERS_BESIDE)
+
+
+def reranker_of(model: Model) -> str:
+    """The name of the wire format that `model` ranks documents in; `ConfigError` for one that is
+    known to rank none.
+    """
+    return _beside(model, "rerank", RERANKERS, _RERANKERS_BESIDE)
+
+
+def _beside(model: Model, mode: str, adapters: Collection[str], beside: Mapping[str, str]) -> str:
+    """The model's own adapter where that is one of `adapters`, else the one `beside` it."""
+    adapter = model.provider.adapter
+    if model.mode != mode and model.listed:
+        raise ConfigError(
+            f"{model.name} is a model for {model.mode}, not for {mode}: use one such as "
+            f"{_models_for(mode, model.provider.name)}"
+        )
+    name = adapter if adapter in adapters else beside.get(adapter)
+    if name is None:
+        raise ConfigError(
+            f"{model.name}: {adapter!r} has no form for {mode}; give the model an entry with mode: "
+            f"{mode} and one of these as its adapter: {', '.join(adapters)}"
+        )
+    return name
+
+
+@functools.lru_cache(maxsize=64)
+def _models_for(mode: str, provider: str) -> str:
+    """Models of that mode, the provider's own first."""
+    names = [model.name for model in Catalog.builtin().models() if model.mode == mode]
+    names.sort(key=lambda name: not name.startswith(f"{provider}/"))
+    return ", ".join(names[:_MOST_NAMED])
 
 
 def _needs_responses_api(model: Model, tools: bool) -> bool:

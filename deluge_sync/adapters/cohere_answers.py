@@ -25,6 +25,7 @@ from .body import (
     load_arguments,
     text_or_none,
 )
+from .cohere_common import units
 from .failures import Fault, cut_off, failure, unreadable, words
 from .sse import ServerEvent
 
@@ -195,15 +196,9 @@ def _usage(usage: Any) -> Usage:
     if type(usage) is not dict:
         return Usage()
     billed, used = usage.get("billed_units"), usage.get("tokens")
-    read_tokens = _tokens(billed, "input_tokens") or _tokens(used, "input_tokens")
-    written = _tokens(billed, "output_tokens") or _tokens(used, "output_tokens")
-    return Usage(read_tokens, written, min(_tokens(usage, "cached_tokens"), read_tokens))
-
-
-def _tokens(units: Any, name: str) -> int:
-    """A count, which the vendor's types give as a float."""
-    value = details(units, name)
-    return count(int(value) if type(value) is float and value.is_integer() else value)
+    read_tokens = units(billed, "input_tokens") or units(used, "input_tokens")
+    written = units(billed, "output_tokens") or units(used, "output_tokens")
+    return Usage(read_tokens, written, min(units(usage, "cached_tokens"), read_tokens))
 
 
 def _logprobs(items: Any) -> tuple[TokenLogprob, ...] | None:

@@ -7,11 +7,10 @@ one tool at a time, and for pictures in a tool's result.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..values.errors import CallError, ConfigError, PromptError, QuotaExhaustedError, TooLongError
+from ..values.errors import ConfigError, PromptError
 from ..values.media import Image, data_url
 from ..values.model import Model
 from ..values.params import SamplingParams
@@ -19,13 +18,12 @@ from ..values.prompt import Conversation, Message, Text, Thinking, ToolCall, Too
 from ..values.request import OutputFormat, Request
 from ..values.response import Answer
 from ..values.tool import Tool, ToolLike
-from ..values.wire import HttpRequest, HttpResponse, LimitHint
+from ..values.wire import HttpRequest, HttpResponse
 from .address import address
-from .body import JSON_HEADERS, details, dump, misplaced, object_in, post
+from .body import JSON_HEADERS, dump, misplaced, object_in, post
 from .cohere_answers import PLAN, CohereFold, read
-from .failures import Fault, read_answer, sentence
-from .failures import request_id as common_request_id
-from .headers import LimitHeaders, duration, limit_hints
+from .cohere_common import fault, limits, request_id
+from .failures import read_answer
 from .options import kind_of, refuse, require_choice, require_tools
 
 __all__ = [
@@ -53,18 +51,6 @@ _FIELDS = {
 }
 _CHOICES = {"auto": "", "none": "NONE", "required": "REQUIRED"}
 _DETAILS = (None, "auto", "low", "high")
-# Errors have no codes, only words.
-_TOO_LONG = re.compile(r"(?i)too many tokens|exceeds? (?:the )?(?:max|context)")
-_OUT_OF_QUOTA = re.compile(r"(?i)calls / month|per month|billing|payment")
-_HEADERS = (
-    LimitHeaders(
-        "requests",
-        "x-trial-endpoint-call-limit",
-        "x-trial-endpoint-call-remaining",
-        "x-trial-endpoint-call-reset",
-    ),
-)
-"""Trial keys only, and without a time of reset."""
 
 
 def encode(request: Request, model: Model) -> HttpRequest:
@@ -107,22 +93,12 @@ def needs_stream(request: Request, model: Model) -> bool:
 
 def decode(response: HttpResponse, model: Model) -> Answer:
     """What `response` says; see `base.Adapter.decode`."""
-    return read_answer(response, model, read, _fault)
+    return read_answer(response, model, read, fault)
 
 
 def fold(head: HttpResponse, model: Model) -> CohereFold:
     """The reader of a stream; see `base.Adapter.fold`."""
     return CohereFold(head, model)
-
-
-def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
-    """The `x-trial-endpoint-call-*` headers, which count calls in a minute."""
-    return limit_hints(response, _HEADERS, duration)
-
-
-def request_id(response: HttpResponse) -> str | None:
-    """The `x-debug-trace-id`."""
-    return response.headers.get("x-debug-trace-id") or common_request_id(response)
 
 
 def _thinking(params: SamplingParams, model: Model) -> dict[str, Any]:
@@ -252,13 +228,3 @@ def _image(part: Image, model: Model) -> dict[str, Any]:
         raise PromptError(f"Cohere's detail is auto, low or high, not {part.detail!r}")
     image = {"url": part.url or data_url(part.data, part.media_type)}
     return {**image, "detail": part.detail} if part.detail else image
-
-
-def _fault(body: Any, status: int) -> Fault:
-    message = sentence(details(body, "message") or details(body, "error"))
-    kind: type[CallError] | None = None
-    if status == 429 and _OUT_OF_QUOTA.search(message):
-        kind = QuotaExhaustedError
-    elif status in (400, 422) and _TOO_LONG.search(message):
-        kind = TooLongError
-    return Fault(message, (), kind)

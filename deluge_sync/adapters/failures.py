@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..values.errors import (
     AuthError,
@@ -20,10 +20,11 @@ from ..values.errors import (
     TransientError,
 )
 from ..values.model import Model
-from ..values.response import Answer
 from ..values.wire import HttpResponse
 from .body import MalformedError, as_object, load
 from .headers import retry_after
+
+Result = TypeVar("Result")
 
 _BY_STATUS: dict[int, type[CallError]] = {
     401: AuthError,
@@ -59,6 +60,7 @@ _BY_CODE: dict[str, type[CallError]] = {
     "string_above_max_length": TooLongError,
     "exceed_context_size_error": TooLongError,
     "request_too_large": TooLongError,
+    "max_tokens_per_request": TooLongError,
     # Azure's filter before the model answers 400
     "content_filter": RefusalError,
     "content_policy_violation": RefusalError,
@@ -119,9 +121,9 @@ class Fault(NamedTuple):
 def read_answer(
     response: HttpResponse,
     model: Model,
-    answer: Callable[[dict[str, Any], HttpResponse, Model], Answer],
+    answer: Callable[[dict[str, Any], HttpResponse, Model], Result],
     fault: Callable[[Any, int], Fault],
-) -> Answer:
+) -> Result:
     """What `answer` reads out of a good body; all else is raised as the `CallError` that fits.
 
     `fault(body, status)` reads what any JSON value (None where the body is not JSON) says of

@@ -123,14 +123,23 @@ def limits(response: HttpResponse) -> tuple[LimitHint, ...]:
     return ()
 
 
-def _url(request: Request, model: Model) -> str:
+def resource(model: Model) -> str:
+    """The model's name among Google's resources: "models/..."."""
     named = model.id.startswith(("models/", "tunedModels/"))
-    name = quote(model.id if named else f"models/{model.id}")
+    return model.id if named else f"models/{model.id}"
+
+
+def method_url(model: Model, method: str) -> str:
+    """Where a method of the model is called."""
     version = "v1" if model.api_version is None else model.api_version
-    path = f"/{version}/{name}" if version else f"/{name}"
+    path = f"/{version}" if version else ""
+    return join_url(model.provider.base_url, f"{path}/{quote(resource(model))}:{method}")
+
+
+def _url(request: Request, model: Model) -> str:
     if not request.stream:
-        return join_url(model.provider.base_url, f"{path}:generateContent")
-    url = join_url(model.provider.base_url, f"{path}:streamGenerateContent")
+        return method_url(model, "generateContent")
+    url = method_url(model, "streamGenerateContent")
     return f"{url}{'&' if '?' in url else '?'}alt=sse"
 
 

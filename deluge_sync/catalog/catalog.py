@@ -30,6 +30,9 @@ _UNKNOWN: Mapping[str, Any] = {
         "reasoning",
         "prompt_caching",
         "web_search",
+        "dimensions",
+        # OpenAI's own SDK asks every compatible host for it, unasked.
+        "base64_vectors",
     ),
 }
 _SETS = ("refuses", "effort_gated", "supports", "in_path")
@@ -139,7 +142,8 @@ class Catalog:
         """The model called `provider/id`; an id without an entry gets its provider's defaults."""
         provider_name, _, identity = name.partition("/")
         traits = self._entries.traits(name)
-        if name not in self._entries.models:
+        listed = name in self._entries.models
+        if not listed:
             traits = {**_UNKNOWN, **traits}
         provider = self._providers[provider_name]
         if "adapter" in traits:
@@ -150,7 +154,7 @@ class Catalog:
         traits["prices"] = Prices(**traits.get("prices", {}))
         for field in _SETS:
             traits[field] = frozenset(traits.get(field, ()))
-        return Model(id=identity, provider=provider, **traits)
+        return Model(id=identity, provider=provider, listed=listed, **traits)
 
 
 def load_catalog(*sources: Source | None, environ: Mapping[str, str] | None = None) -> Catalog:

@@ -30,9 +30,14 @@ SUPPORTS = (
     "prefill",
     "echo_reasoning",
     "mid_system",
+    "dimensions",
+    "base64_vectors",
+    "task_prefixes",
 )
-"""The words of `Model.supports`. The last three: the conversation may end with an assistant turn
-to be continued; the thinking of earlier turns has to be sent back; system turns may come later."""
+"""The words of `Model.supports`. From `prefill` on: the conversation may end with an assistant turn
+to be continued; the thinking of earlier turns has to be sent back; system turns may come later.
+Embedding models: vectors can be had shorter; they can be had as base64, which is read twenty times
+as quickly; what a text is embedded for is said in the text itself, not beside it."""
 
 _SECRET_FIELDS = frozenset({"api_key", "apikey", "key", "token", "secret", "password"})
 _SECRET_HEADERS = frozenset(
@@ -276,6 +281,7 @@ _TRAITS: dict[str, Check] = {
     "thinking": _word(("", "effort", "budget", "level", "adaptive", "always")),
     "max_tokens_field": _text,
     "seed_field": _text,
+    "dimensions_field": _text,
     "api_version": _or_null(_text),
     "legacy_api_version": _or_null(_text),
     "endpoints": _texts,

@@ -248,6 +248,10 @@ class Model:
     knows. `independent_scores` says that a rerank model scores each document on its own, so that a
     long list can be ranked in pieces.
 
+    `listed` is False for an id that no configuration describes: it may be a model of any mode.
+    `dimensions_field` is the wire name of an embedding request's `dimensions`, where vendors of one
+    wire format differ.
+
     A host that speaks a vendor's wire format under another path gives it as `path`, for streams as
     `stream_path`; `{id}` in it is the model's id. The fields of the body that such a path stands
     for are `in_path` ("model", "stream"), and `version_field` is the one that `api_version` goes
@@ -268,6 +272,7 @@ class Model:
     thinking: str = ""
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
+    dimensions_field: str = "dimensions"
     api_version: str | None = None
     legacy_api_version: str | None = None
     endpoints: tuple[str, ...] = ()
@@ -287,6 +292,7 @@ class Model:
     version_field: str = ""
     retires: str | None = None
     successor: str | None = None
+    listed: bool = True
 
     @functools.cached_property
     def name(self) -> str:
