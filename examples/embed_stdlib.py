@@ -26,28 +26,40 @@ from types import ModuleType
 import deluge_sync
 
 MODULES = (
-    "abc argparse array ast asyncio base64 bdb binascii bisect builtins bz2 calendar cmath cmd "
-    "code codecs codeop collections collections.abc colorsys compileall concurrent.futures "
-    "configparser contextlib contextvars copy copyreg csv ctypes curses dataclasses datetime "
-    "dbm decimal difflib dis doctest email email.header email.headerregistry email.message "
-    "email.mime.text email.parser email.policy email.utils enum errno faulthandler filecmp "
-    "fileinput fnmatch fractions ftplib functools gc getopt getpass gettext glob graphlib grp "
-    "gzip hashlib heapq hmac html html.parser http http.client http.cookiejar http.cookies "
+    "abc argparse array ast asyncio asyncio.base_events asyncio.events asyncio.queues "
+    "asyncio.streams asyncio.transports base64 bdb binascii bisect builtins bz2 cProfile "
+    "calendar cmath cmd code codecs codeop collections collections.abc colorsys compileall "
+    "concurrent.futures concurrent.futures.process concurrent.futures.thread configparser "
+    "contextlib contextvars copy copyreg csv ctypes ctypes.util curses curses.ascii "
+    "curses.panel curses.textpad dataclasses datetime dbm dbm.dumb decimal difflib dis doctest "
+    "email email.base64mime email.charset email.contentmanager email.encoders email.errors "
+    "email.feedparser email.generator email.header email.headerregistry email.iterators "
+    "email.message email.mime.base email.mime.text email.parser email.policy email.quoprimime "
+    "email.utils encodings.idna ensurepip enum errno faulthandler filecmp fileinput fnmatch "
+    "fractions ftplib functools gc getopt getpass gettext glob graphlib grp gzip hashlib heapq "
+    "hmac html html.entities html.parser http http.client http.cookiejar http.cookies "
     "http.server imaplib importlib importlib.abc importlib.machinery importlib.metadata "
-    "importlib.resources importlib.util inspect io ipaddress itertools json keyword linecache "
-    "locale logging logging.config logging.handlers lzma mailbox marshal math mimetypes mmap "
-    "modulefinder multiprocessing multiprocessing.connection multiprocessing.managers "
-    "multiprocessing.pool multiprocessing.shared_memory netrc numbers operator optparse os "
-    "os.path pathlib pdb pickle pickletools pkgutil platform plistlib poplib posix pprint "
-    "profile pstats pty pwd py_compile pyclbr pydoc queue quopri random re reprlib resource "
-    "runpy sched secrets select selectors shelve shlex shutil signal site smtplib socket "
-    "socketserver sqlite3 ssl stat statistics string struct subprocess symtable sys sysconfig "
-    "syslog tabnanny tarfile tempfile termios textwrap threading time timeit token tokenize "
-    "trace traceback tracemalloc types typing unicodedata unittest unittest.mock urllib.error "
-    "urllib.parse urllib.request urllib.robotparser uuid venv warnings wave weakref webbrowser "
-    "wsgiref.handlers wsgiref.headers wsgiref.simple_server wsgiref.util xml.dom.minidom "
-    "xml.dom.pulldom xml.etree.ElementTree xml.sax xml.sax.handler xmlrpc.client xmlrpc.server "
-    "zipapp zipfile zipimport zlib zoneinfo"
+    "importlib.resources importlib.simple importlib.util inspect io ipaddress itertools json "
+    "json.decoder json.encoder keyword linecache locale logging logging.config logging.handlers "
+    "lzma mailbox marshal math mimetypes mmap modulefinder multiprocessing "
+    "multiprocessing.connection multiprocessing.context multiprocessing.managers "
+    "multiprocessing.pool multiprocessing.process multiprocessing.queues "
+    "multiprocessing.shared_memory multiprocessing.sharedctypes multiprocessing.synchronize "
+    "netrc nturl2path numbers opcode operator optparse os os.path pathlib pdb pickle "
+    "pickletools pkgutil platform plistlib poplib posix pprint profile pstats pty pwd "
+    "py_compile pyclbr pydoc pydoc_data.topics queue quopri random re reprlib resource "
+    "rlcompleter runpy sched secrets select selectors shelve shlex shutil signal site smtplib "
+    "socket socketserver sqlite3 sqlite3.dbapi2 ssl stat statistics string stringprep struct "
+    "subprocess symtable sys sysconfig syslog tabnanny tarfile tempfile termios textwrap "
+    "threading time timeit tkinter token tokenize tomllib trace traceback tracemalloc tty "
+    "turtle types typing unicodedata unittest unittest.case unittest.loader unittest.mock "
+    "unittest.result unittest.runner unittest.signals unittest.suite unittest.util urllib.error "
+    "urllib.parse urllib.request urllib.response urllib.robotparser uuid venv warnings wave "
+    "weakref webbrowser wsgiref.handlers wsgiref.headers wsgiref.simple_server wsgiref.util "
+    "wsgiref.validate xml.dom xml.dom.expatbuilder xml.dom.minidom xml.dom.pulldom "
+    "xml.etree.ElementInclude xml.etree.ElementTree xml.parsers.expat xml.sax xml.sax.handler "
+    "xml.sax.saxutils xml.sax.xmlreader xmlrpc xmlrpc.client xmlrpc.server zipapp zipfile "
+    "zipimport zlib zoneinfo"
 )
 QUESTIONS = (
     "How do I parse a date from a string?",
@@ -147,7 +159,10 @@ def main() -> int:
             taken = time.monotonic() - started
             show_nearest(client, names, vectors)
             report = client.usage()
-    print(f"{vectors.shape[0]} x {vectors.shape[1]} in {taken:.0f} s, {report}")
+    print(
+        f"{vectors.shape[0]} x {vectors.shape[1]} in {taken:.0f} s; with the questions "
+        f"{report.attempts} requests, {report.input_tokens} tokens"
+    )
     return 0
 
 
