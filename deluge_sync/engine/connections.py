@@ -24,6 +24,9 @@ from .trust import Trust
 _BUFFER = 65_536
 _PIECE = 16_384
 
+_LONGEST_SEND = 0.5
+"""Seconds between two looks for an answer while a file is sent."""
+
 _LONGEST_TIMEOUT = 86_400.0
 _TIMEVAL = struct.Struct("@ll")
 _KERNEL_TIMEOUTS = os.name == "posix"
@@ -232,13 +235,29 @@ class Connection:
         no use to it, and this connection to nobody else.
         """
         for piece in file:
-            if self.is_stale():
-                self.look()
-            if self.reader.head_done:
-                self._unsent = _answered_early()
-                self.reader.reusable = False
-                return
-            self._send(memoryview(piece), deadline)
+            left = memoryview(piece)
+            while left:
+                if self.is_stale():
+                    self.look()
+                if self.reader.head_done:
+                    self._unsent = _answered_early()
+                    self.reader.reusable = False
+                    return
+                left = left[self._send_some(left, deadline) :]
+
+    def _send_some(self, piece: memoryview, deadline: float) -> int:
+        """How many bytes of `piece` were sent before it was time to look for an answer again: a
+        server that has given one may neither read any more nor close.
+        """
+        now = self._clock()
+        if now >= deadline:
+            raise DeadlineExceededError("the deadline passed while sending the request")
+        # TLS within TLS loses what it has not sent in time, so there it is all or nothing.
+        waits = isinstance(self._sock, socket.socket)
+        sock = self._armed(min(deadline, now + _LONGEST_SEND) if waits else deadline)
+        with suppress(socket.timeout, BlockingIOError):
+            return sock.send(piece) if sock is not None else 0
+        return 0
 
     def _receive(self, deadline: float) -> bytes:
         while True:
