@@ -143,7 +143,8 @@ def plain_result(wire: str, result: ResultLine) -> dict[str, Any]:
 
 def as_golden(wire: str, received: dict[str, Any]) -> dict[str, Any]:
     """What a golden file is to hold, made of what it says has been received."""
-    batches, model, first = BATCHES[wire], model_of(wire), call(wire)
+    batches, model = BATCHES[wire], model_of(wire)
+    shared = batches.shared(call(wire), model)
     uploads = []
     if batches.UPLOADS:
         flow = batches.upload(FILE, NAME, model)
@@ -160,7 +161,7 @@ def as_golden(wire: str, received: dict[str, Any]) -> dict[str, Any]:
     return {
         "line": line_of(wire),
         "upload": [plain_request(request) for request in uploads],
-        "create": plain_request(next(batches.create(FILE, "file-in", NAME, first, model))),
+        "create": plain_request(next(batches.create(FILE, "file-in", NAME, shared, model))),
         "states": states,
         "results": results,
     }
@@ -200,7 +201,9 @@ def test_anthropics_types_know_a_batch_as_it_is_streamed_and_write_what_we_read(
     messages = sdk("anthropic.types.messages")
     batches, model = BATCHES["anthropic"], model_of("anthropic")
     lines = [batches.line(f"a-{n}", call("anthropic", f"{n}\n"), model) for n in range(3)]
-    request = next(batches.create(FILE, None, NAME, call("anthropic"), model))
+    request = next(
+        batches.create(FILE, None, NAME, batches.shared(call("anthropic"), model), model)
+    )
     body = json.loads(whole(request, batches.BETWEEN.join(lines)))
     assert [line["custom_id"] for line in body["requests"]] == ["a-0", "a-1", "a-2"]
     assert typed(create, body) == body
@@ -220,7 +223,9 @@ def test_googles_sdk_makes_the_same_creation_and_reads_the_same_states() -> None
     wanted = theirs._CreateBatchJobParameters_to_mldev(
         client, {"model": "m", "src": source, "config": config}
     )
-    flow = BATCHES["gemini"].create(FILE, "files/in", NAME, call("gemini"), model_of("gemini"))
+    batches, model = BATCHES["gemini"], model_of("gemini")
+    shared = batches.shared(call("gemini"), model)
+    flow = batches.create(FILE, "files/in", NAME, shared, model)
     sent = next(flow)
     assert json.loads(sent.body) == {"batch": wanted["batch"]}
     assert sent.url.endswith(f"/v1/{wanted['_url']['model']}:batchGenerateContent")
@@ -383,7 +388,9 @@ def test_headers_that_would_be_lost_are_named(wire: str) -> None:
     model = model_of(wire, headers={"X-Region": "eu"})
     request = call(wire, model=model)
     assert BATCHES[wire].line("a", request, model)
-    created = next(BATCHES[wire].create(FILE, "f", NAME, request, model))
+    created = next(
+        BATCHES[wire].create(FILE, "f", NAME, BATCHES[wire].shared(request, model), model)
+    )
     assert ("X-Region", "eu") in created.headers
 
 
@@ -446,16 +453,16 @@ def test_mistrals_line_has_no_model_and_its_job_has_the_one_that_was_asked_for()
     batches, model = BATCHES["mistral"], model_of("mistral")
     other = call("mistral", extra_body={"model": "other"})
     assert "model" not in json.loads(batches.line("a", other, model))["body"]
-    created = next(batches.create(FILE, "f", NAME, other, model))
+    created = next(batches.create(FILE, "f", NAME, batches.shared(other, model), model))
     assert json.loads(created.body)["model"] == "other"
     assert batches.shared(other, model) != batches.shared(call("mistral"), model)
 
 
 def test_mistrals_job_has_the_window_of_the_entry() -> None:
     provider = Provider("v", base_url="https://v/v1", batch=BatchApi("mistral", 1, 1, window="7d"))
-    created = next(
-        BATCHES["mistral"].create(FILE, "f", NAME, call("mistral"), Model("m", provider))
-    )
+    batches, model = BATCHES["mistral"], Model("m", provider)
+    shared = batches.shared(call("mistral"), model)
+    created = next(batches.create(FILE, "f", NAME, shared, model))
     assert json.loads(created.body)["timeout_hours"] == 168
 
 
@@ -466,11 +473,11 @@ def test_anthropics_version_and_betas_go_with_the_creation() -> None:
     beta = call("anthropic", extra_headers={"Anthropic-Beta": "a,b"}, model=model)
     assert batches.line("a", beta, model)
     assert batches.shared(beta, model) != batches.shared(plain, model)
-    created = next(batches.create(FILE, None, NAME, beta, model))
+    created = next(batches.create(FILE, None, NAME, batches.shared(beta, model), model))
     assert {key.lower(): value for key, value in created.headers}["anthropic-beta"] == "a,b"
     old = Model("m", model.provider, legacy_api_version="2023-06-01")
     warm = call("anthropic", model=old, params=SamplingParams(temperature=0.5))
-    created = next(batches.create(FILE, None, NAME, warm, old))
+    created = next(batches.create(FILE, None, NAME, batches.shared(warm, old), old))
     assert ("anthropic-version", "2023-06-01") in created.headers
     assert batches.shared(warm, old) != batches.shared(plain, old)
 
@@ -682,7 +689,7 @@ def test_errors_of_every_flow_are_the_errors_they_are_live(
 ) -> None:
     batches, model = BATCHES[wire], model_of(wire)
     flows = [
-        batches.create(FILE, "f", NAME, call(wire), model),
+        batches.create(FILE, "f", NAME, batches.shared(call(wire), model), model),
         batches.find(NAME, SINCE, model),
         batches.look("x", model),
     ]

@@ -49,11 +49,12 @@ FLOORS = {
     "agent_jobs": 8,
     "plan": 9,
     "process": 9,
-    "client": 10,
-    "local": 11,
-    "testing": 11,
-    "contrib": 11,
-    "cli": 12,
+    "batch": 10,
+    "client": 11,
+    "local": 12,
+    "testing": 12,
+    "contrib": 12,
+    "cli": 13,
 }
 STRANGERS = {"adapters", "catalog", "engine", "stores"}
 FREE = {"__init__", "__main__", "_version"}

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..values.batch import BatchCounts, BatchState, ResultLine
-from ..values.errors import ConfigError
+from ..values.errors import CallError, ConfigError
 from ..values.model import Model
 from ..values.wire import FileBody, HttpRequest, HttpResponse
 from .anthropic_answers import fault
@@ -27,6 +27,7 @@ from .batch_calls import (
     one_line,
     read_line,
     read_state,
+    refused,
     searched,
     stopped,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "create",
     "custom_id",
     "download",
+    "failure",
     "find",
     "find_upload",
     "line",
@@ -103,6 +105,11 @@ def shared(request: HttpRequest, model: Model) -> tuple[str, ...]:
     return tuple(f"{name}: {given.get(name, '')}" for name in _SHARED)
 
 
+def _taken(shared: tuple[str, ...]) -> dict[str, str]:
+    pairs = (text.partition(": ") for text in shared)
+    return {name: value for name, _, value in pairs if value}
+
+
 def upload(file: FileBody, name: str, model: Model) -> Flow[str]:
     """There is none: see `UPLOADS`."""
     raise ConfigError("a batch at Anthropic has no file: it goes with the batch's creation")
@@ -116,12 +123,13 @@ def find_upload(name: str, model: Model) -> Flow[str | None]:
 
 
 def create(
-    file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+    file: FileBody, file_id: str | None, name: str, shared: tuple[str, ...], model: Model
 ) -> Flow[BatchState]:
     """See `base.BatchAdapter.create`."""
-    taken = {key.lower(): value for key, value in first.headers if key.lower() in _SHARED}
     streamed = file._replace(after=file.after + b"]}")
-    response = yield ask(model, _PATH, {**JSON_HEADERS, **taken}, b'{"requests":[', file=streamed)
+    response = yield ask(
+        model, _PATH, {**JSON_HEADERS, **_taken(shared)}, b'{"requests":[', file=streamed
+    )
     return _read(response, model)
 
 
@@ -169,6 +177,11 @@ def download(result: str, model: Model) -> HttpRequest:
     if where >= 0:
         return ask(model, split.path[where:] + query)
     return ask(model, at_home(result, model.provider.base_url))
+
+
+def failure(response: HttpResponse, model: Model) -> CallError:
+    """See `base.BatchAdapter.failure`."""
+    return refused(response, model, fault)
 
 
 def result(line: bytes, model: Model) -> ResultLine:

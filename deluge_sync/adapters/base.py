@@ -8,6 +8,7 @@ from typing import Optional, Protocol, TypeVar
 from ..values.batch import BatchState, ResultLine
 from ..values.deltas import Delta
 from ..values.embedding import Embedded, EmbedRequest, Ranking, RerankRequest
+from ..values.errors import CallError
 from ..values.model import Model
 from ..values.request import Request
 from ..values.response import Answer
@@ -178,9 +179,14 @@ class BatchAdapter(Protocol):
         """The id of the upload of that name, where there is one: the newest."""
 
     def create(
-        self, file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+        self,
+        file: FileBody,
+        file_id: str | None,
+        name: str,
+        shared: tuple[str, ...],
+        model: Model,
     ) -> Flow[BatchState]:
-        """Have the vendor begin. `first` is any of the calls: it says which endpoint they go to."""
+        """Have the vendor begin. `shared` is that of its calls."""
 
     def find(self, name: str, since: float, model: Model) -> Flow[list[BatchState]]:
         """The batches that may be the one of that name, created at `since` (seconds since the
@@ -195,6 +201,9 @@ class BatchAdapter(Protocol):
 
     def download(self, result: str, model: Model) -> HttpRequest:
         """How to read one of `BatchState.results`: JSON lines, of any length."""
+
+    def failure(self, response: HttpResponse, model: Model) -> CallError:
+        """The error that an answer to a download is."""
 
     def result(self, line: bytes, model: Model) -> ResultLine:
         """What one line of them says; `DecodeError` where it cannot be read."""

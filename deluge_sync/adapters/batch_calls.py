@@ -80,6 +80,15 @@ _GOES_ANYWAY = frozenset(
 """Headers of a live call that mean nothing to a line of a batch."""
 
 
+def refused(response: HttpResponse, model: Model, fault: ReadFault) -> CallError:
+    """The error that an answer is that should have been a file."""
+    try:
+        body_of(response, model, fault)
+    except CallError as error:
+        return error
+    return unreadable(response, model, MalformedError("an object in place of a file"))
+
+
 # Lines
 
 

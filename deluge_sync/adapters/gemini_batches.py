@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..values.batch import BatchCounts, BatchState, ResultLine
-from ..values.errors import BadRequestError
+from ..values.errors import BadRequestError, CallError
 from ..values.model import Model
 from ..values.wire import FileBody, HttpRequest, HttpResponse
 from .base import Flow
@@ -27,6 +27,7 @@ from .batch_calls import (
     one_line,
     read_line,
     read_state,
+    refused,
     searched,
     stopped,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "create",
     "custom_id",
     "download",
+    "failure",
     "find",
     "find_upload",
     "line",
@@ -99,8 +101,9 @@ def line(custom_id: str, request: HttpRequest, model: Model) -> bytes:
 
 
 def shared(request: HttpRequest, model: Model) -> tuple[str, ...]:
-    """The URL, which names the model; see `base.BatchAdapter.shared`."""
-    return (request.url,)
+    """The path, which names the model; see `base.BatchAdapter.shared`."""
+    endpoint_of(request, model, (_METHOD,))
+    return (request.url[len(model.provider.base_url.rstrip("/")) :],)
 
 
 def upload(file: FileBody, name: str, model: Model) -> Flow[str]:
@@ -138,13 +141,12 @@ def find_upload(name: str, model: Model) -> Flow[str | None]:
 
 
 def create(
-    file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+    file: FileBody, file_id: str | None, name: str, shared: tuple[str, ...], model: Model
 ) -> Flow[BatchState]:
     """See `base.BatchAdapter.create`."""
-    endpoint_of(first, model, (_METHOD,))
-    url = first.url.replace(_METHOD, ":batchGenerateContent")
+    path = shared[0].replace(_METHOD, ":batchGenerateContent")
     batch = {"displayName": name, "inputConfig": {"fileName": file_id}}
-    response = yield post_json(model, url, {"batch": batch})
+    response = yield post_json(model, path, {"batch": batch})
     return _read(response, model)
 
 
@@ -177,6 +179,11 @@ def cancel(batch_id: str, model: Model) -> Flow[BatchState]:
 def download(result: str, model: Model) -> HttpRequest:
     """See `base.BatchAdapter.download`. A result is a file."""
     return ask(model, _path("files", result, model) + ":download", query={"alt": "media"})
+
+
+def failure(response: HttpResponse, model: Model) -> CallError:
+    """See `base.BatchAdapter.failure`."""
+    return refused(response, model, read_fault)
 
 
 def result(line: bytes, model: Model) -> ResultLine:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..values.batch import BatchCounts, BatchState, ResultLine
-from ..values.errors import ConfigError
+from ..values.errors import CallError, ConfigError
 from ..values.model import Model
 from ..values.wire import FileBody, HttpRequest, HttpResponse
 from .base import Flow
@@ -31,6 +31,7 @@ from .batch_calls import (
     outcome,
     read_line,
     read_state,
+    refused,
     searched,
     seconds,
     stopped,
@@ -50,6 +51,7 @@ __all__ = [
     "create",
     "custom_id",
     "download",
+    "failure",
     "find",
     "find_upload",
     "line",
@@ -114,10 +116,10 @@ def find_upload(name: str, model: Model) -> Flow[str | None]:
 
 
 def create(
-    file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+    file: FileBody, file_id: str | None, name: str, shared: tuple[str, ...], model: Model
 ) -> Flow[BatchState]:
     """See `base.BatchAdapter.create`."""
-    endpoint, model_id = shared(first, model)
+    endpoint, model_id = shared
     body = {
         "endpoint": endpoint,
         "input_files": [file_id],
@@ -156,6 +158,11 @@ def cancel(batch_id: str, model: Model) -> Flow[BatchState]:
     """See `base.BatchAdapter.cancel`."""
     request = ask(model, _path(batch_id) + "/cancel", body=b"")
     return (yield from stopped(request, look(batch_id, model), model, fault))
+
+
+def failure(response: HttpResponse, model: Model) -> CallError:
+    """See `base.BatchAdapter.failure`."""
+    return refused(response, model, fault)
 
 
 def result(line: bytes, model: Model) -> ResultLine:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..values.batch import BatchCounts, BatchState, ResultLine
+from ..values.errors import CallError
 from ..values.model import Model
 from ..values.wire import FileBody, HttpRequest, HttpResponse
 from .base import Flow
@@ -29,6 +30,7 @@ from .batch_calls import (
     outcome,
     read_line,
     read_state,
+    refused,
     searched,
     seconds,
     stopped,
@@ -46,6 +48,7 @@ __all__ = [
     "create",
     "custom_id",
     "download",
+    "failure",
     "find",
     "find_upload",
     "line",
@@ -116,13 +119,13 @@ def find_upload(name: str, model: Model) -> Flow[str | None]:
 
 
 def create(
-    file: FileBody, file_id: str | None, name: str, first: HttpRequest, model: Model
+    file: FileBody, file_id: str | None, name: str, shared: tuple[str, ...], model: Model
 ) -> Flow[BatchState]:
     """See `base.BatchAdapter.create`."""
     batch = model.provider.batch
     body = {
         "input_file_id": file_id,
-        "endpoint": shared(first, model)[0],
+        "endpoint": shared[0],
         "completion_window": batch.window if batch else "24h",
         "metadata": {METADATA_KEY: name},
     }
@@ -161,6 +164,11 @@ def cancel(batch_id: str, model: Model) -> Flow[BatchState]:
 def download(result: str, model: Model) -> HttpRequest:
     """See `base.BatchAdapter.download`. A result is a file."""
     return ask(model, f"/files/{quote(result, safe='')}/content")
+
+
+def failure(response: HttpResponse, model: Model) -> CallError:
+    """See `base.BatchAdapter.failure`."""
+    return refused(response, model, fault)
 
 
 def result(line: bytes, model: Model) -> ResultLine:

@@ -63,8 +63,8 @@ class Part:
     `tokens` is what its requests are taken to read. `generation` counts the times that what had
     failed was submitted again. `attempt` counts the batches made of it: one that the provider's
     queue had no room for is made again. `since` is when the present one was first asked for, and
-    `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With `stopping` the provider was told to stop.
-    For the rest see `BatchState`.
+    `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With
+    `stopping` the provider was told to stop. For the rest see `BatchState`.
     """
 
     number: int
@@ -134,9 +134,9 @@ class Record:
     """A job as its ledger has it.
 
     `prompts` counts them, None while they are still being written down; the provider is not asked
-    for the `cached` and the `rejected` ones. `path` behind the base URL, and `headers`, are those
-    of their requests. `limits` is what one batch may hold: requests, bytes, tokens; `digest` that
-    of the prompts.
+    for the `cached` and the `rejected` ones. `shared` is what all requests have in common (see
+    `BatchAdapter`). `limits` is what one batch may hold: requests, bytes, tokens; `digest` that of
+    the prompts.
     """
 
     header: Header
@@ -144,8 +144,7 @@ class Record:
     cached: int = 0
     rejected: int = 0
     digest: str = ""
-    path: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    shared: tuple[str, ...] = ()
     limits: tuple[Any, ...] = ()
     parts: tuple[Part, ...] = ()
     cancelling: bool = False
@@ -181,8 +180,7 @@ class Record:
         return dataclasses.replace(
             self,
             parts=parts,
-            path=event.get("path", ""),
-            headers=tuple((name, value) for name, value in event.get("headers", ())),
+            shared=tuple(event["shared"]),
             limits=tuple(event["limits"]),
             **counts,
         )

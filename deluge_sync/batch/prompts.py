@@ -8,22 +8,17 @@ from typing import Any, Callable
 
 from ..adapters.base import BatchAdapter
 from ..cache import Answers
-from ..call import Call, CallRoute
+from ..call import AnyCall, Call, CallRoute
 from ..outcome import Parse, Postprocess, attach, parsed_of, postprocessed
 from ..outlay import ceiling, cost_of
-from ..values.errors import BudgetExceeded, CallError, DelugeError, PromptError
+from ..values.errors import BatchError, BudgetExceeded, CallError, DelugeError, PromptError
 from ..values.plain import answer_from_plain, answer_to_plain
 from ..values.response import Answer, Response
-from ..values.wire import HttpRequest, HttpResponse
+from ..values.wire import HttpResponse
 from .results import Shown
 from .spool import Entry, restored_prompt, shown_prompt
 
 logger = logging.getLogger(__name__)
-
-SECRET = frozenset(
-    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
-)
-"""Headers that are written down nowhere, should the user's own `extra_headers` have one."""
 
 LOOKUPS = 64
 """Prompts looked up in the cache at once."""
@@ -39,7 +34,7 @@ class PromptEntries:
 
     def __init__(
         self,
-        prepare: Callable[[Any, int], Call],
+        prepare: Callable[[Any, int], AnyCall],
         adapter: BatchAdapter,
         route: CallRoute,
         *,
@@ -54,7 +49,7 @@ class PromptEntries:
         self._most_bytes = most_bytes
         self._most_cost = most_cost
         self.worst = 0.0
-        self._first: HttpRequest | None = None
+        self._shared: tuple[str, ...] | None = None
         self._problem: PromptError | None = None
         self._answered = False
 
@@ -69,14 +64,10 @@ class PromptEntries:
         yield from self._looked_up(waiting)
 
     def about_all(self) -> dict[str, Any]:
-        """Where the requests go, and the headers that they share; see `Entries`."""
-        if self._first is None:
-            if self._problem is not None and not self._answered:
-                raise self._problem
-            return {}
-        base = self._route.model.provider.base_url
-        headers = [pair for pair in self._first.headers if pair[0].lower() not in SECRET]
-        return {"path": self._first.url[len(base) :], "headers": headers}
+        """What all requests share; see `Entries`."""
+        if self._shared is None and self._problem is not None and not self._answered:
+            raise self._problem
+        return {"shared": list(self._shared or ())}
 
     def _refuse(self, problem: PromptError) -> None:
         logger.warning("%s", problem.message)
@@ -86,6 +77,7 @@ class PromptEntries:
         shown: dict[str, Any] = {"prompt": shown_prompt(prompt)}
         try:
             call = self._prepare(prompt, index)
+            assert isinstance(call, Call)  # as the client has one model
             line = self._line(call, index)
         except PromptError as error:
             problem = PromptError(f"prompt {index}: {error.message}")
@@ -102,7 +94,14 @@ class PromptEntries:
                 f"its request has {len(line):,} bytes, and {self._route.model.provider.name} takes "
                 f"at most {self._most_bytes:,} in a batch"
             )
-        self._first = self._first or call.http
+        shared = self._adapter.shared(call.http, self._route.model)
+        if self._shared is None:
+            self._shared = shared
+        if shared != self._shared:
+            raise BatchError(
+                f"prompt {index} asks {', '.join(shared)}, and those before it "
+                f"{', '.join(self._shared)}: a batch job has one model and endpoint"
+            )
         return line
 
     def _looked_up(self, waiting: list[tuple[Entry, Call | None]]) -> Iterator[Entry]:

@@ -6,8 +6,7 @@ import json
 import logging
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import IO, Any, NamedTuple, Optional, Protocol
+from typing import IO, Any, Callable, NamedTuple, Optional, Protocol
 
 from ..adapters.base import BatchAdapter
 from ..values.errors import CallError, DecodeError, DelugeError, PromptError
@@ -17,6 +16,9 @@ from .ledger import LOCAL, PROMPTS, Ledger, Part, Record
 from .spool import lines_of
 
 logger = logging.getLogger(__name__)
+
+MOST_OPEN = 8
+"""Files of outcomes that are open at a time."""
 
 NOWHERE = -1
 OURS = 0
@@ -69,16 +71,11 @@ class Outcomes:
 
     def responses(self, reader: Reader) -> Iterator[Any]:
         """The responses, in the order of the prompts."""
-        with ExitStack() as files:
-            opened: dict[int, IO[bytes]] = {}
-            prompts = files.enter_context(open(self._ledger.path(PROMPTS), "rb"))
+        with open(self._ledger.path(PROMPTS), "rb") as prompts, _Files(self._path) as files:
             for index, line in enumerate(prompts):
                 shown = json.loads(line)
                 its = Shown(index, shown.get("prompt"), shown.get("key"))
-                source = self._sources[index]
-                if source not in opened:
-                    opened[source] = files.enter_context(open(self._path(source), "rb"))
-                yield self._response(opened[source], source, its, reader)
+                yield self._response(files, its, reader)
 
     def unanswered(self, reader: Reader) -> Iterator[tuple[bytes, Part]]:
         """The requests that have no answer, as they were submitted, and the part they were in."""
@@ -88,16 +85,15 @@ class Outcomes:
         for part in self._record.parts:
             path = self._ledger.requests_path(part.number)
             for line in lines_of(path, self._adapter.BETWEEN):
-                index = self._index(self._adapter.custom_id(line))
-                if index is not None and wanted[index] and self._sources[index] == part.number + 1:
+                at = self._index(self._adapter.custom_id(line))
+                if at is not None and wanted[at] and self._sources[at] == part.number + 1:
                     yield line, part
 
-    def _response(self, file: IO[bytes], source: int, shown: Shown, reader: Reader) -> Any:
-        place = self._places[shown.position]
+    def _response(self, files: _Files, shown: Shown, reader: Reader) -> Any:
+        source, place = self._sources[shown.position], self._places[shown.position]
         if place == NOWHERE:
             return reader.failed(self._missing(self._record.parts[source - 1]), shown)
-        file.seek(place)
-        line = file.readline()
+        line = files.line(source, place)
         if source == OURS:
             return self._own(json.loads(line), shown, reader)
         try:
@@ -143,9 +139,9 @@ class Outcomes:
             except DecodeError as error:
                 logger.warning("an outcome of %s cannot be read: %s", part.batch_id, error)
                 continue
-            index = self._index(outcome.custom_id)
-            if index is not None and self._sources[index] == part.number + 1:
-                self._places[index] = place
+            at = self._index(outcome.custom_id)
+            if at is not None and self._sources[at] == part.number + 1:
+                self._places[at] = place
 
     def _index(self, custom_id: str) -> int | None:
         """The position of a request; None for one that is none of this job's."""
@@ -154,6 +150,34 @@ class Outcomes:
             return None
         index = int(number)
         return index if index < len(self._sources) else None
+
+
+class _Files:
+    """Files of outcomes, of which a few are open at a time."""
+
+    def __init__(self, path: Callable[[int], str]) -> None:
+        self._path = path
+        self._open: dict[int, IO[bytes]] = {}
+
+    def line(self, source: int, place: int) -> bytes:
+        """The line that begins there."""
+        file = self._open.get(source)
+        if file is None:
+            if len(self._open) >= MOST_OPEN:
+                self._close()
+            file = self._open[source] = open(self._path(source), "rb")  # noqa: SIM115
+        file.seek(place)
+        return file.readline()
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 def _lines(path: str) -> Iterator[tuple[int, bytes]]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from typing import IO, Any, NamedTuple, Optional, Protocol
 
 from ..values.errors import PromptError

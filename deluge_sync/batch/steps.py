@@ -50,9 +50,6 @@ LAG = 10.0
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
 
-SKEW = 300.0
-"""Seconds that its clock and ours may be apart."""
-
 LARGEST_RESULTS = 8 << 30
 """Bytes of one batch's outcomes."""
 
@@ -131,7 +128,7 @@ class Steps:
         part = self.record.parts[number]
         if part.file_id is not None:
             return
-        name = f"{self._name(part)}.jsonl"
+        name = self._name(part)
         if part.state == UPLOADING:
             found = self._errand.once(self._adapter.find_upload(name, self._model))
             if found is not None:
@@ -158,7 +155,7 @@ class Steps:
             self._ledger.requests(part),
             part.file_id,
             f"{self._name(part)}-{part.attempt}",
-            self._any_request(),
+            self.record.shared,
             self._model,
         )
         try:
@@ -170,11 +167,6 @@ class Steps:
                 raise _NoRoomError(error.message) from error
             raise
         self._submitted(number, state.id)
-
-    def _any_request(self) -> HttpRequest:
-        """What all requests of the job have in common: where they go, and with which headers."""
-        url = self._model.provider.base_url + self.record.path
-        return HttpRequest("POST", url, self.record.headers, b"")
 
     def _found(self, number: int) -> bool:
         """Whether a batch that was begun to be created is there; looks until lists are sure to
@@ -200,7 +192,7 @@ class Steps:
     def _candidates(self, part: Part) -> list[BatchState]:
         """The batches at the provider that may be this part's."""
         name = f"{self._name(part)}-{part.attempt}"
-        found = self._errand.once(self._adapter.find(name, part.since - SKEW, self._model))
+        found = self._errand.once(self._adapter.find(name, part.since, self._model))
         if self._adapter.NAMED:
             return found
         known = {other.batch_id for other in self.record.parts}
