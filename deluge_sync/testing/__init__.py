@@ -7,6 +7,8 @@
         assert client.complete("Hello").completion == "Hello"
         assert sandbox.journal[0].prompt == "Hello"
 
+Batches live as `BatchScript` says: `Sandbox(batches=BatchScript(share=0.7, end="expired"))`.
+
 Standard library only. The names below are loaded when first used, so that the pytest plugin costs
 nothing to collect.
 """

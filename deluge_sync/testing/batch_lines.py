@@ -6,7 +6,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..values.response import Usage
 from .answers import Answerer, Question
@@ -17,11 +17,6 @@ from .wires import Wires
 
 BLOCK = 1 << 18
 """Bytes of results that are packed together."""
-
-Endpoint = Callable[[Any, Mapping[str, str], int], Body]
-"""What answers a body at a path that no `Wire` has: body, headers and serial to the good answer's
-body; `VendorError` for what is wrong with it, and the vendor's words for that are OpenAI's.
-"""
 
 
 class Lines:
@@ -110,9 +105,8 @@ class Outcome(NamedTuple):
 
 
 class Desk:
-    """Answers the lines of batches in the way of live requests.
-
-    `endpoints` has what is at paths that no `Wire` has; `models` as in `Policy`.
+    """Answers the lines of batches in the way of live requests: `Wire.question`, the answerer (or
+    the wire's own `finish`, where no answerer chooses), `Wire.answer`. `models` as in `Policy`.
     """
 
     def __init__(
@@ -123,19 +117,15 @@ class Desk:
         models: Iterable[str] | None,
         strict: bool,
         failing: Failing | None,
-        endpoints: Mapping[str, Endpoint],
     ) -> None:
         self._wires = wires
         self._answerer = answerer
         self._models = None if models is None else frozenset(models)
         self._strict = strict
         self._failing = failing
-        self._endpoints = endpoints
 
     def tokens(self, call: Call, headers: Mapping[str, str]) -> int:
         """What of the queue's limit a line takes: its input; none for one that cannot be read."""
-        if call.path in self._endpoints:
-            return len(str(call.body)) // 4
         try:
             return self._question(self._wire(call, headers), call, headers).input_tokens
         except VendorError:
@@ -145,12 +135,9 @@ class Desk:
         """The answer to one line: a good one, or the error it is refused with."""
         wire = self._wire(call, headers)
         try:
-            if call.path in self._endpoints:
-                self._fail(call.custom_id, str(call.body))
-                return Outcome(200, self._endpoints[call.path](call.body, headers, serial))
             question = self._question(wire, call, headers)
             self._fail(call.custom_id, question.prompt)
-            finished = self._answerer.finish(question)
+            finished = getattr(wire, "finish", self._answerer.finish)(question)
             body = wire.answer(question, finished, serial, time.time())
         except VendorError as problem:
             return Outcome(problem.status, wire.problem(problem, serial)[0])

@@ -1,4 +1,4 @@
-"""The file stores of OpenAI, Anthropic and Google, as pages of the sandbox.
+"""The file stores of OpenAI (Groq and Mistral have its pages), Anthropic and Google.
 
 From the openai SDK 3.54 (`resources/files.py`, `types/file_object.py`), the anthropic SDK 2.12 (the
 same names) and google-genai 3.4 (`files.py`, and `_api_client.py` for its uploads in steps).
@@ -208,7 +208,7 @@ def _google_page(visit: Visit) -> Answer | Download:
     incoming, store = visit.incoming, visit.store
     if _GOOGLE_UPLOAD.fullmatch(visit.path):
         begun = visit.asked("upload_id", "")
-        visit.require("POST", "PUT") if begun else visit.require("POST")
+        visit.require("POST", *(["PUT"] if begun else []))
         return _google_part(visit, begun) if begun else _google_begin(visit)
     match = _GOOGLE.fullmatch(visit.path)
     assert match is not None

@@ -90,11 +90,16 @@ def form_fields(incoming: Incoming) -> dict[str, Field]:
 
 
 def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[str, Field]]:
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary)
-    if not parts or not parts[-1].startswith(b"--"):
-        raise VendorError(400, "the multipart body is not complete")
-    for part in parts[:-1]:
-        text, _, data = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    mark = b"\r\n--" + boundary
+    found = -2 if body.startswith(mark[2:]) else body.find(mark)
+    start = found + len(mark)
+    # Files may be large: their bytes are looked through, and copied once.
+    while found == -1 or not body.startswith(b"--", start):
+        middle, end = body.find(b"\r\n\r\n", start), body.find(mark, start)
+        if middle < 0 or end < 0 or found == -1:
+            raise VendorError(400, "the multipart body is not complete")
+        text, data = body[start : min(middle, end)].lstrip(b"\r\n"), body[middle + 4 : end]
+        start = end + len(mark)
         head = _headers(text.decode("utf-8", "replace"))
         name = head.get_param("name", header="content-disposition")
         if not isinstance(name, str):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Callable
 
 from .answers import Answerer, Answering
-from .batch_lines import Desk, Endpoint
+from .batch_lines import Desk
 from .batch_script import BatchRecord, BatchScript
 from .batches import BatchStore
 from .connection import Counters
@@ -25,8 +25,6 @@ from .wires import Wires
 MAX_BODY = 64 << 20
 
 _USUAL_BATCHES = BatchScript()
-BATCH_ENDPOINTS: Mapping[str, Endpoint] = {}
-"""What lines of batches may go to beside the answers of a `Wire`, by path."""
 
 
 class Sandbox:
@@ -119,7 +117,6 @@ class Sandbox:
             models=models,
             strict=strict,
             failing=batches.failing,
-            endpoints=BATCH_ENDPOINTS,
         )
         self._batches = BatchStore(batches, desk, self._files, seed)
         service = Service(
