@@ -48,6 +48,10 @@ TEST = [
     "google-genai>=1.40",
     "cohere>=5.15",
     "django>=4.2",  # for examples/django_view.py
+    # For examples/embedding_server.py; .ci/run installs its model, without the model's torch.
+    "numpy>=1.26",
+    "safetensors>=0.4",
+    "tokenizers>=0.19",
 ]
 LINT = ["ruff>=0.12", "mypy>=1.15", "types-requests", "types-PyYAML", "types-tqdm"]
 
