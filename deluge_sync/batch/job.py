@@ -354,7 +354,7 @@ def _state(record: Record) -> str:
 def _counts(part: Part) -> tuple[int, int]:
     """Requests that are done, well or not. Of a batch that is over, all are."""
     succeeded, failed = part.counts[1], part.counts[2]
-    if part.state in (ENDED, FETCHED):
+    if part.state in (ENDED, FETCHED):  # what expired or was cancelled is in no provider's count
         failed = part.requests - succeeded
     return succeeded, failed
 

@@ -6,6 +6,7 @@ what was begun, and looks at the provider whether it was done, before it is done
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -22,6 +23,7 @@ from ..values.batch import BatchState
 from ..values.errors import (
     CallError,
     DeadlineExceededError,
+    DecodeError,
     NotFoundError,
     ThrottledError,
 )
@@ -324,9 +326,22 @@ class Steps:
                 except NotFoundError as error:
                     problem = f"its results are gone at the provider: {error.message}"
             settle(to)
+        succeeded = self._succeeded(path + ".new")
         os.replace(path + ".new", path)
         sync_folder(path)
-        self._note(number, FETCHED, problem=problem)
+        counts = (part.requests, succeeded, part.requests - succeeded)
+        self._note(number, FETCHED, problem=problem, counts=counts)
+
+    def _succeeded(self, path: str) -> int:
+        """Outcomes that are answers: not every provider counts them, or tells what it has kept."""
+        count = 0
+        with open(path, "rb") as lines:
+            for line in lines:
+                with contextlib.suppress(DecodeError):
+                    outcome = self._adapter.result(line.rstrip(b"\n"), self._model)
+                    response = outcome.response
+                    count += response is not None and 200 <= response.status <= 299
+        return count
 
     def _download(self, result: str, to: Any) -> None:
         start = to.tell()
