@@ -14,6 +14,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .agent import AgentRound
+    from .batch.job import BatchJob, BatchPart, BatchStatus
     from .client import Client
     from .estimate import Estimate
     from .journal import Journal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .values.errors import (
         AuthError,
         BadRequestError,
+        BatchError,
         BudgetExceeded,
         CallCancelledError,
         CallError,
@@ -69,6 +71,10 @@ __all__ = [
     "Audio",
     "AuthError",
     "BadRequestError",
+    "BatchError",
+    "BatchJob",
+    "BatchPart",
+    "BatchStatus",
     "BudgetExceeded",
     "CallCancelledError",
     "CallError",
@@ -137,6 +143,7 @@ _HOME = {
     "SamplingParams": ".values.params",
     "Store": ".stores.base",
 }
+_HOME.update(dict.fromkeys(("BatchJob", "BatchPart", "BatchStatus"), ".batch.job"))
 _HOME.update(dict.fromkeys(("Response", "RouteStep", "TokenLogprob", "Usage"), ".values.response"))
 _HOME.update(dict.fromkeys(("MCPServer", "Tool"), ".values.tool"))
 _HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))

@@ -582,7 +582,9 @@ class Client:
         check_count("batch_size", batch_size)
         if max_enqueued_tokens is not None:
             check_count("max_enqueued_tokens", max_enqueued_tokens)
-        plan = self._plan(options, use_cache, cache_salt, free=True)
+        if options.get("repair"):
+            raise ConfigError("repair cannot ask again within a batch: use map()")
+        plan = self._plan({**options, "repair": 0}, use_cache, cache_salt, free=True)
         return self._batch_jobs.submit(
             prompts,
             plan,
@@ -720,7 +722,7 @@ class Client:
             lambda: self._workers().routes,
             lambda: self._workers().cancellation,
             self._models,
-            self._catalog.model,
+            lambda name: self._catalog.model(name, base_url=settings.base_url),
             postprocess=settings.postprocess,
             style=settings.progress,
         )

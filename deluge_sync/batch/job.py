@@ -54,10 +54,10 @@ class BatchPart:
 class BatchStatus:
     """How a job is doing.
 
-    `state` is "queued" (nothing is submitted yet), "in_progress", "cancelling" or "done". Of
-    `total` prompts the cache answered `cached`, `rejected` could not be sent, and `succeeded` and
-    `failed` are done at the provider, as far as it tells; the others are `waiting`. What was
-    submitted again counts once.
+    `state` is "unfinished" (its prompts were not all written down: nothing is submitted), "queued",
+    "in_progress", "cancelling" or "done". Of `total` prompts the cache answered `cached`,
+    `rejected` could not be sent, and `succeeded` and `failed` are done at the provider, as far as
+    it tells; the others are `waiting`. What was submitted again counts once.
     """
 
     job_id: str
@@ -343,6 +343,8 @@ def summary_of(status: BatchStatus) -> str:
 
 
 def _state(record: Record) -> str:
+    if record.prompts is None:
+        return "unfinished"
     if record.done:
         return "done"
     if record.cancelling:

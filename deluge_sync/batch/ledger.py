@@ -202,6 +202,12 @@ class Ledger:
         first = {"deluge_sync_batch": VERSION, **dataclasses.asdict(header)}
         write_whole(self.path(EVENTS), [_line(first)])
 
+    def remove(self) -> None:
+        """Remove a job of which nothing was sent."""
+        for name in os.listdir(self.folder):
+            os.remove(self.path(name))
+        os.rmdir(self.folder)
+
     def exists(self) -> bool:
         """Whether there is a ledger here."""
         return os.path.exists(self.path(EVENTS))
