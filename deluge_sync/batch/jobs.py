@@ -155,7 +155,7 @@ class BatchJobs:
         header = record.header
         model = self._model(header.model)
         routes = self._routes()
-        route = routes.over(model, header.wire)
+        route = routes.for_batches(model, header.wire)
         if route.keys.server != header.server:
             raise BatchError(
                 f"the batch job {header.job!r} was submitted to {header.server}, and this client "

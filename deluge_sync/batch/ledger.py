@@ -197,6 +197,8 @@ class Ledger:
     def create(self, header: Header) -> None:
         """Begin a ledger. `BatchError` where there is one."""
         os.makedirs(self.folder, 0o700, exist_ok=True)
+        if os.name == "posix" and os.stat(self.folder).st_uid != os.geteuid():
+            raise BatchError(f"{self.folder} belongs to another user: name a folder of your own")
         if self.exists():
             raise BatchError(f"there is a batch job {header.job!r} already in {self.folder}")
         first = {"deluge_sync_batch": VERSION, **dataclasses.asdict(header)}
