@@ -49,7 +49,6 @@ TEST = [
     "cohere>=5.15",
     "groq>=0.30",
     "mistralai>=1.9",
-    "voyageai>=0.3.5",
     "django>=4.2",  # for examples/django_view.py
     # For examples/embedding_server.py; .ci/run installs its model, without the model's torch.
     "numpy>=1.26",
