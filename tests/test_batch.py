@@ -88,6 +88,16 @@ def test_the_responses_are_those_of_live_calls_in_the_order_of_the_prompts(
         assert one.response_id
 
 
+def test_the_responses_api_has_batches_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path, model="gpt-5.6-luna", use_responses_api=True)
+    live = client.map(prompts(3))
+    job = client.submit_batch_job(prompts(3), reasoning_effort="low")
+    attached = client_of(sandbox, tmp_path).attach_batch_job(job.job_id)
+    responses = list(attached.results())
+    assert completions(responses) == completions(live)
+    assert [response.usage for response in responses] == [reply.usage for reply in live]
+
+
 def test_a_batch_costs_what_batches_cost(sandbox: Sandbox, tmp_path: Path) -> None:
     client = client_of(sandbox, tmp_path)
     live = client.complete("What?")
