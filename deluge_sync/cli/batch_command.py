@@ -14,7 +14,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, Callable
 
 from ..batch.folder import JobFolder, default_folder, new_job_id
@@ -233,18 +233,14 @@ def _fetch(options: argparse.Namespace) -> int:
                 return _not_done(status)
         path = options.output
         output = standard_output() if path is None else whole_file(path)
-        with closing(_replies(job)) as replies, output as file:
-            for reply in replies:
+        with output as file:
+            for reply in job.results():
                 file.write(line_of(row_of(reply, _shown(reply.prompt))))
                 tally.add(reply)
     report = tally.report()
     counts = f"{report.answered:,} answered, {report.failed:,} failed"
     logger.info("%s: %s", job.job_id, "; ".join([counts, *amounts(report)]))
     return FAILED if report.failed else ANSWERED
-
-
-def _replies(job: BatchJob) -> Iterator[Any]:
-    yield from job.results()
 
 
 def _cancel(options: argparse.Namespace) -> int:
