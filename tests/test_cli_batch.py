@@ -48,6 +48,18 @@ def batch(environment: dict[str, str]) -> Batch:
 
 
 @pytest.fixture
+def command(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment where `deluge-sync` is a command."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "deluge-sync"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m deluge_sync "$@"\n')
+    script.chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
+    return {**os.environ, **environment, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "in.txt"
     path.write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
@@ -83,7 +95,7 @@ def test_the_id_alone_is_printed_and_another_process_fetches_what_map_would_writ
 
 @soon
 def test_prompts_come_from_stdin_with_a_system_prompt_and_options(
-    sandbox: Sandbox, batch: Batch
+    batch: Batch, environment: dict[str, str]
 ) -> None:
     job = submitted(
         batch, "-", "--system", "Be kind.", "--temperature", "0.5", "--limit", "1", stdin="één\nb\n"
@@ -94,8 +106,8 @@ def test_prompts_come_from_stdin_with_a_system_prompt_and_options(
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "één"},
     ]
-    upload = next(each for each in sandbox.journal if each.path.endswith("/files"))
-    assert "temperature" in str(upload.body) or upload.body is None
+    spooled = Path(environment["DELUGE_SYNC_BATCHES"], job, "part-00000.jsonl").read_text()
+    assert json.loads(spooled)["body"]["temperature"] == 0.5
 
 
 @soon
@@ -394,6 +406,84 @@ def begun(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
             break
     guard.cancel()
     return process
+
+
+PAGE = (ROOT / "docs/batch.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@soon
+def test_the_commands_and_the_code_of_the_page_work_as_they_stand(
+    command: dict[str, str], tmp_path: Path
+) -> None:
+    assert [kind for kind, _ in BLOCKS] == ["python", "python", "sh", "sh"]
+    said = []
+    for kind, text in BLOCKS:
+        program = ["sh", "-eu", "-c"] if kind == "sh" else [sys.executable, "-c"]
+        done = subprocess.run(
+            [*program, text], cwd=tmp_path, env=command, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        said.append(done.stdout)
+    assert said[0] == "done\n0 Say one. None\n1 Say two. None\n"
+    assert said[1] == "2 0\n"
+    for name in ("answers.jsonl", "nightly.jsonl"):
+        written = rows((tmp_path / name).read_text())
+        assert [row["completion"] for row in written] == ["Say one.", "Say two."]
+
+
+def test_every_command_and_flag_that_the_page_names_is_there(batch: Batch) -> None:
+    helped = batch("--help").stdout
+    for action in re.findall(r"^\| `(\w+) ?[A-Z\[`]", PAGE, re.MULTILINE):
+        assert f"    {action} " in helped
+        helped += batch(action, "--help").stdout
+    for flag in set(re.findall(r"`(--[a-z-]+)", PAGE)):
+        assert flag in helped
+
+
+@never
+def test_the_cron_script_comes_again_until_the_job_is_done(
+    sandbox: Sandbox, command: dict[str, str], batch: Batch, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.jsonl"
+    script = ["sh", str(ROOT / "examples/batch_cron.sh"), str(source), str(target), "nightly"]
+    environment = {**command, "MODEL": "gpt-4.1-mini"}
+    for _ in range(2):
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert not target.exists()
+    batch("cancel", "nightly")
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert len(rows(target.read_text())) == 10
+    assert len(sandbox.batches) == 1
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_sandbox_command_ends_its_batches_as_it_is_told(
+    environment: dict[str, str], source: Path, batch: Batch
+) -> None:
+    flags = ("--batch-polls", "1", "--batch-end", "expired", "--batch-share", "0.7")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deluge_sync", "sandbox", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=interruptible,
+    )
+    assert process.stdout is not None
+    try:
+        url = ("--base-url", process.stdout.readline().strip())
+        done = batch("submit", source, "--model", "sandbox/echo", *url, "--wait")
+        assert done.returncode == 1
+        fetched = rows(batch("fetch", done.stdout.strip(), *url).stdout)
+        assert [row["completion"] for row in fetched] == [*PROMPTS[:7], None, None, None]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert deluge("sandbox", "--batch-share", "2").returncode == 2
 
 
 @never
