@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from deluge_sync.testing import BatchScript, Sandbox
+from deluge_sync.testing import BatchScript, Fault, Sandbox
 
 from .helpers import interruptible
 from .test_cli import ROOT, deluge, rows
@@ -274,6 +274,7 @@ def test_status_without_any_job_is_a_usage_error(batch: Batch) -> None:
         (["--model", "gpt-4.1-mini", "--job-id", "a/b"], 2, "a job_id is made of letters"),
         (["--model", "gpt-4.1-mini", "--batch-size", "0"], 2, "0 is not at least 1"),
         (["--model", "gpt-4.1-mini", "--max-cost", "0.0000001"], 1, "nothing was submitted"),
+        (["--model", "gpt-4.1-mini", "--timeout", "5"], 2, "--timeout is for --wait"),
         (["--model", "gpt-4.1-mini", "--field", "x"], 2, "--field is for .jsonl and .csv"),
         ([], 2, "--model"),
     ],
@@ -346,6 +347,29 @@ def test_answers_in_the_cache_are_not_submitted_and_fetched_ones_go_into_it(
     done = deluge(*live, stdin=source.read_text(), **environment)
     assert [row["cached"] for row in rows(done.stdout)] == [True] * 10
     assert sandbox.requests == sent
+
+
+@soon
+def test_a_file_that_is_written_again_stays_as_private_as_it_was(
+    batch: Batch, tmp_path: Path
+) -> None:
+    job, target = submitted(batch, "-", stdin="x\n"), tmp_path / "out.jsonl"
+    target.touch(0o600)
+    assert batch("fetch", job, "-o", target).returncode == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert batch("fetch", job, "-o", "/dev/null").returncode == 0
+
+
+@soon
+def test_a_key_that_is_refused_is_said_in_one_line_and_the_job_stays(
+    sandbox: Sandbox, batch: Batch
+) -> None:
+    job = submitted(batch, "-", stdin="x\n")
+    sandbox.script([Fault("401")])
+    done = batch("status", job)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("deluge-sync: auth: ")
+    assert batch("fetch", job).returncode == 0
 
 
 @soon

@@ -75,6 +75,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it; gives the exit code."""
+    if getattr(options, "patience", None) is not None and not getattr(options, "wait", True):
+        raise UsageError("--timeout is for --wait")
     try:
         return int(options.action(options))
     except ConfigError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ def whole_file(path: str) -> Iterator[TextIO]:
                 file.flush()
                 os.fsync(file.fileno())
         if is_plain:
+            if os.path.exists(target):  # who may read it stays as it was
+                shutil.copymode(target, name)
             os.replace(name, target)
     except BaseException:
         if is_plain:
