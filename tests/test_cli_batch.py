@@ -210,6 +210,28 @@ def test_what_failed_is_submitted_again_and_then_all_is_answered(
     assert len(sandbox.batches) == 2
 
 
+@pytest.mark.sandbox(batches=BatchScript(polls=1, end="expired", share=0.5))
+@pytest.mark.parametrize(
+    ("model", "kept"), [("claude-haiku-4-5", 5), ("google/gemini-3.8-flash", 0), ("mistral/any", 5)]
+)
+def test_the_commands_are_the_same_for_all_vendors(
+    sandbox: Sandbox, batch: Batch, source: Path, model: str, kept: int
+) -> None:
+    """Google keeps nothing of a batch that expired."""
+    keys = dict.fromkeys(("ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY"), "k")
+    urls = {"claude": sandbox.anthropic_url, "google": sandbox.gemini_url}
+    url = ("--base-url", urls.get(re.split("[-/]", model)[0], sandbox.base_url))
+    flags = ("--max-new-tokens", "50")
+    done = batch("submit", source, "--model", model, "--wait", *flags, *url, **keys)
+    assert done.returncode == 1, done.stderr
+    job = done.stdout.strip()
+    fetched = rows(batch("fetch", job, *url, **keys).stdout)
+    assert [row["completion"] for row in fetched] == [*PROMPTS[:kept], *[None] * (10 - kept)]
+    assert re.search("expired|time was up", fetched[9]["error"])
+    assert batch("resubmit", job, *url, **keys).returncode == 0
+    assert [record.requests for record in sandbox.batches] == [10, 10 - kept]
+
+
 @never
 def test_a_cancelled_job_gives_what_was_done(batch: Batch, source: Path) -> None:
     job = submitted(batch, source)
@@ -525,6 +547,30 @@ def test_who_interrupts_the_wait_is_told_how_to_take_it_up_again(
     assert f"deluge-sync batch wait nightly --base-url {url}\n" in said[1]
     assert "Traceback" not in said[1]
     assert batch("status", "nightly").returncode == 4
+
+
+def test_an_interrupt_while_prompts_are_read_submits_nothing_and_says_so(
+    sandbox: Sandbox, batch: Batch, environment: dict[str, str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deluge_sync", "batch", "submit", "-", "-m", "gpt-4.1-mini",
+         "--job-id", "nightly"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        preexec_fn=interruptible,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(b"a prompt\n" * 100_000)  # more than a pipe holds: most of it was read
+    process.send_signal(signal.SIGINT)
+    said: Any = process.communicate(timeout=60)
+    assert (process.returncode, said[0]) == (130, b"")
+    assert b"nothing was submitted" in said[1]
+    assert b"Traceback" not in said[1]
+    assert sandbox.requests == 0
+    assert submitted(batch, "-", "--job-id", "nightly", stdin="x\n") == "nightly"
 
 
 @pytest.mark.sandbox(batches=BatchScript(polls=3))
