@@ -114,14 +114,7 @@ class BatchJobs:
 
     def attach(self, job_id: str, options: CallOptions) -> BatchJob:
         """The job of that id, or the one that a batch of the provider's with that id belongs to."""
-        ledger = self._folder.with_batch(job_id) if isinstance(job_id, str) else None
-        ledger = ledger or self._folder.existing(job_id)
-        if ledger.read().prompts is None:
-            raise BatchError(
-                f"the prompts of the batch job {job_id!r} were not all written down, and nothing "
-                "was sent: submit it again with the same job_id"
-            )
-        return self._job(ledger, options.parser())
+        return self._job(self._folder.find(job_id), options.parser())
 
     def wait(
         self, jobs: AnyJob | Iterable[AnyJob], provider: str | None, timeout: float | None
