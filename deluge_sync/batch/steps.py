@@ -43,6 +43,7 @@ from .ledger import (
     settle,
     sync_folder,
 )
+from .spool import lines_of
 
 logger = logging.getLogger(__name__)
 
@@ -172,19 +173,20 @@ class Steps:
 
     def _found(self, number: int) -> bool:
         """Whether a batch that was begun to be created is there; looks until lists are sure to
-        show it.
+        show it. Where batches have no names, one that shows sooner may be somebody else's.
         """
         part = self.record.parts[number]
+        until = min(part.tried_at, self._wall_clock()) + LAG  # the clock may have been set back
         pause = FIRST_LOOK
         while True:
+            left = until - self._wall_clock()
             found = self._candidates(part)
             if found and self._adapter.NAMED:
                 self._submitted(number, found[0].id)
                 return True
-            if found:
+            if found and left <= 0:
                 self._note(number, UNSURE, candidates=[state.id for state in found])
                 return True
-            left = part.tried_at + LAG - self._wall_clock()
             if left <= 0:
                 self._note(number, CREATING, tried_at=self._wall_clock())
                 return False
@@ -283,7 +285,7 @@ class Steps:
                 continue
             if not state.ended:
                 left.append(candidate)
-            elif self._is_ours(state):
+            elif self._is_of(state, part):
                 self._submitted(number, candidate)
                 return
         if not left:
@@ -291,12 +293,14 @@ class Steps:
         elif tuple(left) != part.candidates:
             self._note(number, UNSURE, candidates=left)
 
-    def _is_ours(self, state: BatchState) -> bool:
+    def _is_of(self, state: BatchState, part: Part) -> bool:
+        """Whether a batch holds the requests of a part: other parts may be lost as well."""
         for result in state.results:
             line = self._first_line(self._adapter.download(result, self._model))
             if line:
                 custom_id = self._adapter.result(line, self._model).custom_id
-                return custom_id.startswith(f"{self.record.header.tag}-")
+                lines = lines_of(self._ledger.requests_path(part.number), self._adapter.BETWEEN)
+                return any(self._adapter.custom_id(each) == custom_id for each in lines)
         return False
 
     def _first_line(self, request: HttpRequest) -> bytes:

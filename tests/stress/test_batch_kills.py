@@ -35,7 +35,9 @@ MODELS = {
 }
 JOB = "nightly"
 PROMPTS = [f"prompt {number}" for number in range(8)] + ["flaky"]
-PARTS = 3
+SIZES = [3, 3, 3]
+AND_AGAIN = [*SIZES, 1]
+"""Of the batches created: three, and one of what had failed."""
 TABLE = "DELUGE_SYNC_KILL_TABLE"
 
 context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
@@ -257,7 +259,8 @@ class Killer:
         if (kind, phase) != (wanted, self.point.moment) or self.seen[kind] != int(number or 1):
             return
         assert self.started.wait(20)
-        assert self.victim is not None and self.sandbox is not None
+        assert self.victim is not None
+        assert self.sandbox is not None
         self.seen[kind] += 1000  # once is enough
         self.victim.process.kill()
         if phase == "before":
@@ -300,6 +303,17 @@ class Child:
         """How it ended."""
         self.process.join(30)
         return self.process.exitcode
+
+
+def created(sandbox: Sandbox, folder: Path) -> list[int]:
+    """The sizes of all batches ever created; each is that of one part of the job, and no other."""
+    parts = JobFolder(folder).ledger(JOB).read().parts
+    batches = {batch.id: batch.requests for batch in sandbox.batches}
+    told = {part.batch_id: part.requests for part in parts if part.batch_id}
+    assert {name.rpartition("/")[2]: size for name, size in told.items()} == {
+        name.rpartition("/")[2]: size for name, size in batches.items()
+    }
+    return list(batches.values())
 
 
 def state_of(folder: Path) -> str:
@@ -377,13 +391,45 @@ def test_killed_anywhere_a_job_goes_on_and_each_batch_is_created_once(
         sandbox.clear_faults()
         state, before = state_of(tmp_path), len(sandbox.journal)
         results = Child(sandbox, tmp_path, vendor, point.life, again).results()
-        created = len(sandbox.batches)
+        sizes = created(sandbox, tmp_path)
         done = deeds_of(sandbox.journal[before:], vendor)
     if point.life == "answered":
         assert results == PROMPTS
-        assert created == PARTS + 1, "three batches, and one of what had failed"
+        assert sizes == AND_AGAIN
     else:
         assert results == ["batch_cancelled"] * len(PROMPTS)
-        assert created == PARTS
+        assert sizes == SIZES
     call = "the same call" if again == "submit" else "attaches"
-    rows.append((vendor, point.text, state, call, done, str(created)))
+    rows.append((vendor, point.text, state, call, done, str(len(sizes))))
+
+# Batches without names
+
+
+def killed(sandbox: Sandbox, folder: Path, *kill: str, how: str = "submit") -> None:
+    child = Child(sandbox, folder, "anthropic", "answered", how, *kill)
+    assert child.code() == -signal.SIGKILL
+
+
+def test_two_unnamed_batches_whose_answers_were_lost_are_each_told_by_their_own_requests(
+    tmp_path: Path,
+) -> None:
+    with Sandbox(batches=BatchScript(failing=Flaky())) as sandbox:
+        killed(sandbox, tmp_path, "submitted#1", "before")
+        killed(sandbox, tmp_path, "submitted#1", "before", how="attach")
+        killed(sandbox, tmp_path, "submitted#1", "before", how="attach")
+        assert len(sandbox.batches) == len(SIZES)
+        results = Child(sandbox, tmp_path, "anthropic", "answered", "attach").results()
+        assert results == PROMPTS
+        assert created(sandbox, tmp_path) == AND_AGAIN
+
+
+def test_an_unnamed_batch_of_ours_is_not_taken_for_another_part_that_was_never_created(
+    tmp_path: Path,
+) -> None:
+    with Sandbox(batches=BatchScript(failing=Flaky())) as sandbox:
+        killed(sandbox, tmp_path, "submitted#1", "before")
+        killed(sandbox, tmp_path, "creating#1", "after", how="attach")
+        assert len(sandbox.batches) == 1
+        results = Child(sandbox, tmp_path, "anthropic", "answered", "submit").results()
+        assert results == PROMPTS
+        assert created(sandbox, tmp_path) == AND_AGAIN
