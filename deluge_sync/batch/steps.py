@@ -40,6 +40,7 @@ from .ledger import (
     Ledger,
     Part,
     Record,
+    new_file,
     settle,
     sync_folder,
 )
@@ -322,7 +323,7 @@ class Steps:
         """Get the outcomes of a batch that has ended, whatever there is of them."""
         part = self.record.parts[number]
         path = self._ledger.results_path(number)
-        with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as to:
+        with new_file(path + ".new") as to:
             problem = part.problem
             for result in part.results:
                 try:

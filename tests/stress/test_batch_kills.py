@@ -6,26 +6,32 @@ With `DELUGE_SYNC_KILL_TABLE=table.md` the run writes down what happened at each
 from __future__ import annotations
 
 import collections
+import errno
 import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
-from deluge_sync import BatchJob, Client
+from deluge_sync import BatchError, BatchJob, Client
+from deluge_sync.adapters import anthropic_batches
 from deluge_sync.batch import job as jobs
 from deluge_sync.batch import ledger as ledgers
 from deluge_sync.batch import spool as spools
 from deluge_sync.batch import steps
 from deluge_sync.batch.folder import JobFolder
 from deluge_sync.batch.ledger import Ledger
-from deluge_sync.testing import BatchScript, Sandbox
+from deluge_sync.testing import BatchScript, Fault, Sandbox
+
+from ..helpers import ROOT, interruptible
 
 MODELS = {
     "openai": "gpt-4.1-mini",
@@ -56,14 +62,13 @@ class Task:
     what: str = ""
     moment: str = ""
 
-    def client(self, **options: Any) -> Client:
+    def client(self) -> Client:
         return Client(
             self.model,
             base_url=self.url,
             api_key="k",
             batch_folder=self.folder,
             progress="none",
-            **options,
         )
 
     def job(self) -> BatchJob:
@@ -278,15 +283,32 @@ class Flaky:
         return 500 if prompt == "flaky" and self.asked == 1 else None
 
 
+def url_of(sandbox: Sandbox, vendor: str) -> str:
+    urls = {"anthropic": sandbox.anthropic_url, "gemini": sandbox.gemini_url}
+    return urls.get(vendor, sandbox.base_url)
+
+
+def client_of(sandbox: Sandbox, folder: Path, vendor: str = "openai") -> Client:
+    return Task(MODELS[vendor], url_of(sandbox, vendor), str(folder), "", "").client()
+
+
+@pytest.fixture(autouse=True)
+def at_short_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for the next look."""
+    monkeypatch.setattr(steps, "LAG", 0.2)
+    monkeypatch.setattr(steps, "FIRST_LOOK", 0.02)
+    monkeypatch.setattr(jobs, "FIRST_LOOK", 0.01)
+    monkeypatch.setattr(jobs, "SLOWEST_LOOK", 0.02)
+
+
 class Child:
     """A process of its own that does a task."""
 
     def __init__(
         self, sandbox: Sandbox, folder: Path, vendor: str, life: str, how: str, *kill: str
     ) -> None:
-        url = {"anthropic": sandbox.anthropic_url, "gemini": sandbox.gemini_url}
-        where = url.get(vendor, sandbox.base_url)
-        task = Task(MODELS[vendor], where, str(folder), life, how, *kill)
+        url = url_of(sandbox, vendor)
+        task = Task(MODELS[vendor], url, str(folder), life, how, *kill)
         self._results, told = context.Pipe(duplex=False)
         self.process = context.Process(target=live, args=(task, told))
         self.process.start()
@@ -308,12 +330,10 @@ class Child:
 def created(sandbox: Sandbox, folder: Path) -> list[int]:
     """The sizes of all batches ever created; each is that of one part of the job, and no other."""
     parts = JobFolder(folder).ledger(JOB).read().parts
-    batches = {batch.id: batch.requests for batch in sandbox.batches}
-    told = {part.batch_id: part.requests for part in parts if part.batch_id}
-    assert {name.rpartition("/")[2]: size for name, size in told.items()} == {
-        name.rpartition("/")[2]: size for name, size in batches.items()
-    }
-    return list(batches.values())
+    batches = [(batch.id.rpartition("/")[2], batch.requests) for batch in sandbox.batches]
+    told = [((part.batch_id or "").rpartition("/")[2], part.requests) for part in parts]
+    assert sorted(told) == sorted(batches)
+    return [size for _, size in batches]
 
 
 def state_of(folder: Path) -> str:
@@ -402,6 +422,7 @@ def test_killed_anywhere_a_job_goes_on_and_each_batch_is_created_once(
     call = "the same call" if again == "submit" else "attaches"
     rows.append((vendor, point.text, state, call, done, str(len(sizes))))
 
+
 # Batches without names
 
 
@@ -433,3 +454,246 @@ def test_an_unnamed_batch_of_ours_is_not_taken_for_another_part_that_was_never_c
         results = Child(sandbox, tmp_path, "anthropic", "answered", "submit").results()
         assert results == PROMPTS
         assert created(sandbox, tmp_path) == AND_AGAIN
+
+
+def test_an_unnamed_batch_is_not_given_up_for_one_of_others_that_shows_sooner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = anthropic_batches.find
+    lists = 0
+
+    def late(name: str, since: float, model: Any) -> Any:
+        nonlocal lists
+        lists += 1
+        states = yield from found(name, since, model)
+        return states[-1:] if lists == 1 else states  # at first, the oldest only
+
+    monkeypatch.setattr(anthropic_batches, "find", late)
+    with Sandbox(batches=BatchScript(polls=3)) as sandbox:
+        client = client_of(sandbox, tmp_path, "anthropic")
+        client.submit_batch_job(["not", "part of", "this"], job_id="another")
+        sandbox.script([Fault("reset", match="POST /v1/messages/batches")])
+        job = client.submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+        assert [response.completion for response in job.results(20)] == PROMPTS
+        assert len(sandbox.batches) == 1 + len(SIZES)
+    assert lists > 1
+
+
+# Several at once
+
+
+def at_once(work: Callable[[], Any], threads: int) -> list[Any]:
+    """What `work` gives in each thread."""
+    start, results = threading.Barrier(threads), []
+
+    def run() -> None:
+        start.wait(20)
+        results.append(work())
+
+    running = [threading.Thread(target=run) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    return results
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+@pytest.mark.parametrize("turn", range(3))
+def test_processes_and_threads_that_make_the_same_call_at_once_share_one_job(
+    vendor: str, turn: int, tmp_path: Path
+) -> None:
+    with Sandbox() as sandbox:
+        children = [Child(sandbox, tmp_path, vendor, "answered", "submit") for _ in range(2)]
+
+        def work() -> Any:
+            client = client_of(sandbox, tmp_path, vendor)
+            job = client.submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+            return [response.completion for response in job.results(30)]
+
+        assert at_once(work, 3) == [PROMPTS] * 3
+        assert [child.results() for child in children] == [PROMPTS] * 2
+        assert created(sandbox, tmp_path) == SIZES
+
+
+def test_processes_and_threads_may_wait_for_one_job_at_once(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=6)) as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+        children = [Child(sandbox, tmp_path, "openai", "answered", "attach") for _ in range(2)]
+
+        def work() -> Any:
+            return [response.completion for response in job.results(30)]
+
+        assert at_once(work, 4) == [PROMPTS] * 4
+        assert [child.results() for child in children] == [PROMPTS] * 2
+        assert created(sandbox, tmp_path) == SIZES
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_goes_on_with_the_job_at_hand(tmp_path: Path) -> None:
+    text = """
+job = client.submit_batch_job(PROMPTS, batch_size=3, job_id="nightly")
+child = os.fork()
+found = [response.completion for response in job.results(20)]
+found += [response.completion for response in client.attach_batch_job("nightly").results(20)]
+if not child:
+    os._exit(0 if found == PROMPTS * 2 else 1)
+print(found == PROMPTS * 2, os.waitpid(child, 0)[1])
+"""
+    with Sandbox(batches=BatchScript(polls=5)) as sandbox:
+        out, err = script(sandbox, tmp_path, text).communicate(timeout=30)
+        assert (out, err) == ("True 0\n", "")
+        assert created(sandbox, tmp_path) == SIZES
+
+
+# Stopped
+
+
+SETUP = f"""
+import os, resource, signal, sys
+from deluge_sync import BatchError, Client
+from deluge_sync.batch import job as jobs
+client = Client(
+    "gpt-4.1-mini", base_url=sys.argv[1], api_key="k", batch_folder=sys.argv[2], progress="none"
+)
+jobs.FIRST_LOOK, jobs.SLOWEST_LOOK = 0.01, 0.02
+PROMPTS = {PROMPTS!r}
+"""
+
+
+def script(sandbox: Sandbox, folder: Path, text: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SETUP + text, sandbox.base_url, str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=interruptible,
+    )  # fmt: skip
+
+
+WAITING = """
+job = client.submit_batch_job(PROMPTS, batch_size=3, job_id="nightly")
+try:
+    job.wait()
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sign", "before", "code"),
+    [
+        (signal.SIGINT, "", 7),
+        (signal.SIGTERM, "client.install_signal_handlers()", 143),
+        (signal.SIGTERM, "", -signal.SIGTERM),
+    ],
+)
+def test_wait_ends_in_order_when_it_is_interrupted_and_the_job_goes_on(
+    sign: int, before: str, code: int, tmp_path: Path
+) -> None:
+    with Sandbox(batches=BatchScript(polls=25)) as sandbox:
+        process = script(sandbox, tmp_path, before + WAITING)
+        sandbox.wait_for(12, timeout=20)
+        process.send_signal(sign)
+        assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == code
+        assert {batch.status for batch in sandbox.batches} == {"running"}
+        assert Child(sandbox, tmp_path, "openai", "answered", "attach").results() == PROMPTS
+        assert created(sandbox, tmp_path) == SIZES
+
+
+# A full disk
+
+
+LONG = "x" * 3_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+def test_a_disk_that_is_full_while_prompts_are_written_sends_nothing_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    text = f"""
+prompts = ["{LONG}"] * 1_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+try:
+    client.submit_batch_job(prompts, job_id="nightly")
+except BatchError as error:
+    print(error.message)
+print(os.listdir(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+job = client.submit_batch_job(prompts, job_id="nightly")
+print({{response.completion for response in job.results()}} == set(prompts))
+"""
+    with Sandbox() as sandbox:
+        out, err = script(sandbox, tmp_path, text).communicate(timeout=30)
+        message, left, whole = out.splitlines()
+        assert "nightly" in message
+        assert "cannot be written: File too large" in message
+        assert (left, whole, err) == ("[]", "True", "")
+        assert len(sandbox.batches) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+def test_a_disk_that_is_full_while_results_are_fetched_is_told_and_they_are_fetched_later(
+    tmp_path: Path,
+) -> None:
+    text = f"""
+prompts = ["{LONG}"] * 300
+job = client.submit_batch_job(prompts, batch_size=100, job_id="nightly")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+try:
+    job.wait()
+except BatchError as error:
+    print(error.message)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print([response.completion for response in job.results()] == prompts)
+"""
+    with Sandbox() as sandbox:
+        out, err = script(sandbox, tmp_path, text).communicate(timeout=30)
+        message, whole = out.splitlines()
+        assert "part-00000.results.new cannot be written: File too large" in message
+        assert (whole, err) == ("True", "")
+        assert len(sandbox.batches) == 3
+
+
+def test_a_ledger_that_cannot_be_written_is_told_and_the_batch_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(steps, "LAG", 0.0)
+    with Sandbox() as sandbox:
+        client = client_of(sandbox, tmp_path)
+        sent = Ledger.add
+
+        def add(self: Ledger, event: str, **fields: Any) -> Any:
+            with monkeypatch.context() as patched:
+                if event == "submitted":
+                    patched.setattr(os, "fsync", full)
+                    path = Path(self.path(ledgers.EVENTS))
+                    before = path.read_bytes()
+                try:
+                    return sent(self, event, **fields)
+                finally:
+                    if event == "submitted":
+                        path.write_bytes(before + b'{"event": "subm')
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "add", add)
+            with pytest.raises(BatchError, match="No space left on device"):
+                client.submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+        assert len(sandbox.batches) == 1
+        job = client.attach_batch_job(JOB)
+        assert [response.completion for response in job.results(20)] == PROMPTS
+        assert created(sandbox, tmp_path) == SIZES
+
+
+# What fails and passes again
+
+
+def test_an_upload_whose_answer_is_lost_is_found_again(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        sandbox.script([Fault("reset", match="POST /v1/files")])
+        job = client_of(sandbox, tmp_path).submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+        assert [response.completion for response in job.results(20)] == PROMPTS
+        assert len(sandbox.files) == len(SIZES)
+        assert created(sandbox, tmp_path) == SIZES
