@@ -222,10 +222,10 @@ class Steps:
         A look that fails in a way that may pass changes nothing. Gives whether all went well.
         """
         sound = True
-        if self.record.cancelling:
-            self._stop_all()
         for number, part in enumerate(self.record.parts):
             try:
+                if self.record.cancelling:
+                    self._stop(number)
                 if part.state == UNSURE:
                     self._identify(number)
                 if self.record.parts[number].state == SUBMITTED:
@@ -244,6 +244,8 @@ class Steps:
         try:
             state = self._state_of(part.batch_id or "")
         except NotFoundError as error:
+            if self._wall_clock() < part.tried_at + LAG:
+                return  # it may not show yet
             problem = f"the provider does not have it (any more): {error.message}"
             self._note(number, ENDED, status="lost", problem=problem)
             return
@@ -384,14 +386,18 @@ class Steps:
         if not self.record.cancelling:
             self.add("cancelling")
         self.submit()
-        self._stop_all()
+        for number in range(len(self.record.parts)):
+            self._stop(number)
 
-    def _stop_all(self) -> None:
-        for number, part in enumerate(self.record.parts):
-            if part.state == SUBMITTED and not part.stopping:
-                flow = partial(self._adapter.cancel, part.batch_id or "", self._model)
-                state = self._errand.flow(flow)
-                self._note(number, SUBMITTED, status=state.status, stopping=True)
+    def _stop(self, number: int) -> None:
+        part = self.record.parts[number]
+        if part.state != SUBMITTED or part.stopping:
+            return
+        with contextlib.suppress(NotFoundError):  # a look will say so
+            state = self._errand.flow(
+                partial(self._adapter.cancel, part.batch_id or "", self._model)
+            )
+            self._note(number, SUBMITTED, status=state.status, stopping=True)
 
     # The ledger
 

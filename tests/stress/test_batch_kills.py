@@ -21,7 +21,7 @@ from typing import Any, Callable
 
 import pytest
 
-from deluge_sync import BatchError, BatchJob, Client
+from deluge_sync import BadRequestError, BatchError, BatchJob, Client
 from deluge_sync.adapters import anthropic_batches
 from deluge_sync.batch import job as jobs
 from deluge_sync.batch import ledger as ledgers
@@ -697,3 +697,38 @@ def test_an_upload_whose_answer_is_lost_is_found_again(tmp_path: Path) -> None:
         assert [response.completion for response in job.results(20)] == PROMPTS
         assert len(sandbox.files) == len(SIZES)
         assert created(sandbox, tmp_path) == SIZES
+
+
+def test_a_batch_that_does_not_show_yet_is_not_taken_for_lost(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(PROMPTS[:3], job_id=JOB)
+        sandbox.script([Fault("404", match="GET /v1/batches/")])
+        assert [response.completion for response in job.results(20)] == PROMPTS[:3]
+
+
+def test_cancellations_that_fail_are_made_again_by_whoever_waits(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=50)) as sandbox:
+        client = client_of(sandbox, tmp_path)
+        job = client.submit_batch_job(PROMPTS, batch_size=3, job_id=JOB)
+        sandbox.script([Fault("400", match="/cancel")])
+        with pytest.raises(BadRequestError):
+            job.cancel()
+        sandbox.script([Fault("503", match="/cancel", times=20)])
+        waiting = threading.Thread(target=job.wait, args=(30,))
+        waiting.start()
+        sandbox.wait_for(sandbox.requests + 8, timeout=20)
+        sandbox.clear_faults()
+        waiting.join(30)
+        assert {batch.status for batch in sandbox.batches} == {"cancelled"}
+        assert len(list(job.results(20))) == len(PROMPTS)
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+def test_a_batch_that_the_queue_has_no_room_for_is_not_tried_with_every_look(
+    vendor: str, tmp_path: Path
+) -> None:
+    with Sandbox(batches=BatchScript(polls=30, enqueued_tokens=15)) as sandbox:
+        job = client_of(sandbox, tmp_path, vendor).submit_batch_job(PROMPTS, batch_size=3)
+        assert [response.completion for response in job.results(40)] == PROMPTS
+        asked = [kind_of(record.method, record.path) for record in sandbox.journal]
+        assert asked.count("CREATE") <= 2 * len(SIZES)
