@@ -69,7 +69,8 @@ class Part:
     failed was submitted again. `attempt` counts the batches made of it: one that the provider's
     queue had no room for is made again. `since` is when the present one was first asked for, and
     `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With
-    `stopping` the provider was told to stop. For the rest see `BatchState`.
+    `stopping` the provider was told to stop; `behind` counts the batches of the job that were under
+    way when its queue last had no room for this one. For the rest see `BatchState`.
     """
 
     number: int
@@ -90,6 +91,7 @@ class Part:
     results: tuple[str, ...] = ()
     expires_at: float | None = None
     stopping: bool = False
+    behind: int = 0
 
     def after(self, event: Mapping[str, Any]) -> Part:
         """This part, when `event` has happened."""
@@ -113,6 +115,7 @@ _CHANGING = (
     "results",
     "expires_at",
     "stopping",
+    "behind",
 )
 
 

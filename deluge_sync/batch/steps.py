@@ -54,6 +54,10 @@ LAG = 10.0
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
 
+QUEUE_PAUSE = 600.0
+"""Seconds until a batch that the provider's queue had no room for is tried again, while as many of
+the job's own are still under way."""
+
 LARGEST_RESULTS = 8 << 30
 """Bytes of one batch's outcomes."""
 
@@ -117,11 +121,18 @@ class Steps:
 
     def _has_room(self, part: Part) -> bool:
         """Whether the provider's queue has room for a part, as far as we know."""
-        under_way = [other for other in self.record.parts if other.state in UNDER_WAY]
+        under_way = self._under_way()
+        if not under_way:
+            return True
+        if len(under_way) >= part.behind > 0:
+            return self._wall_clock() >= part.tried_at + QUEUE_PAUSE
         most_tokens = self.record.limits[2]
-        if most_tokens is None or not under_way:
+        if most_tokens is None:
             return True
         return bool(sum(other.tokens for other in under_way) + part.tokens <= most_tokens)
+
+    def _under_way(self) -> list[Part]:
+        return [part for part in self.record.parts if part.state in UNDER_WAY]
 
     def _submit(self, number: int) -> None:
         if self._adapter.UPLOADS:
@@ -166,7 +177,9 @@ class Steps:
             state = self._errand.once(flow)
         except CallError as error:
             if is_free(error, error.status is not None) and not _is_servers(error):
-                self._note(number, REFUSED, problem=error.message)
+                full = isinstance(error, ThrottledError)
+                behind = len(self._under_way()) if full else 0
+                self._note(number, REFUSED, problem=error.message, behind=behind)
             if isinstance(error, ThrottledError):
                 raise _NoRoomError(error.message) from error
             raise
@@ -250,7 +263,8 @@ class Steps:
             self._note(number, ENDED, status="lost", problem=problem)
             return
         if state.ended and state.queue_full and not self.record.cancelling:
-            self._note(number, REFUSED, batch_id=None, problem=state.problem)
+            behind = len(self._under_way()) - 1
+            self._note(number, REFUSED, batch_id=None, problem=state.problem, behind=behind)
             logger.info("%s goes back in line: %s", self._name(part), state.problem)
         elif state.ended:
             self._ended(number, state)
