@@ -47,6 +47,8 @@ TEST = [
     "anthropic>=0.100",
     "google-genai>=1.40",
     "cohere>=5.15",
+    "groq>=0.30",
+    "mistralai>=1.9",
     "django>=4.2",  # for examples/django_view.py
     # For examples/embedding_server.py; .ci/run installs its model, without the model's torch.
     "numpy>=1.26",

@@ -43,6 +43,9 @@ USER_AGENT = f"deluge-sync/{__version__}"
 MOST_NAMED = 5
 """Models that an error proposes."""
 
+MOST_ERRANDS = 16
+"""Requests for batches and files under way at a time."""
+
 MOST_PARAMS = 1_024
 """Sets of sampling parameters remembered: a seed of its own for each call makes many."""
 
@@ -196,6 +199,17 @@ class Routes:
     def over(self, model: Model, wire: str) -> CallRoute:
         """The route to `model` over the wire format of that name."""
         return self.to(model, responses_api=wire == "openai_responses")
+
+    def for_batches(self, model: Model, wire: str) -> CallRoute:
+        """The same for batches and their files: these have limits of their own, and a queue that is
+        full says nothing of live calls.
+        """
+        route = self.over(model, wire)
+        provider = route.model.provider
+        key = (provider.name, provider.base_url, route.credentials, "batches")
+        name = f"{provider.name}/batches"
+        lane = self._runtime.lane(key, lambda: Lane(name, {}, max_in_flight=MOST_ERRANDS))
+        return dataclasses.replace(route, lanes=(lane,))
 
     def accepted(
         self, params: SamplingParams, route: CallRoute, *, strict: bool = False

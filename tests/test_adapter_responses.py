@@ -48,7 +48,7 @@ from deluge_sync.values.prompt import (
 from deluge_sync.values.request import OutputFormat, PromptCache, Request
 from deluge_sync.values.response import TokenLogprob, Usage
 from deluge_sync.values.tool import Tool, result_of
-from deluge_sync.values.wire import HttpResponse
+from deluge_sync.values.wire import HttpRequest, HttpResponse
 
 from .golden_features import FEATURES, HELLO, PNG, SCHEMA, TALK
 from .test_adapter_fuzz import FEW, altered
@@ -454,7 +454,8 @@ class TestById:
         first = adapter.follow("resp_1", None, Request(HELLO), MODEL)
         assert "starting_after" not in first.url
         cancel = adapter.cancel("resp_1", Request(HELLO, extra_headers={"x": "y"}), MODEL)
-        assert cancel == ("POST", "https://vendor/v1/responses/resp_1/cancel", (("x", "y"),), b"")
+        url = "https://vendor/v1/responses/resp_1/cancel"
+        assert cancel == HttpRequest("POST", url, (("x", "y"),), b"")
 
     @pytest.mark.parametrize("identity", ["", "..", "a/b", "a?b", "a b", "a#b", "a%2f", "ä"])
     def test_what_cannot_be_an_id_never_gets_into_a_path(self, identity):

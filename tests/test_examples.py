@@ -69,6 +69,24 @@ def test_the_cron_job_writes_its_answers(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_the_batch_job_started_again_goes_on_with_the_same_job(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    environment = {
+        "DELUGE_SYNC_BATCHES": str(tmp_path),
+        "OPENAI_API_KEY": "k",
+        "OPENAI_BASE_URL": sandbox.base_url,
+    }
+    flags = ("examples/batch_job.py", "--model", "gpt-4.1-mini")
+    first = run(sys.executable, *flags, "--timeout", "0.01", **environment)
+    assert "it goes on" in first.stdout, first.stderr
+    second, third = (run(sys.executable, *flags, **environment) for _ in range(2))
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("  <- ") == 3
+    assert third.stdout == second.stdout
+    assert len(sandbox.batches) == 1
+
+
 def test_the_django_view_answers_and_turns_a_failure_into_503(sandbox: Sandbox) -> None:
     pytest.importorskip("django")
     script = """

@@ -411,7 +411,7 @@ class TestVoyage:
 
     @pytest.mark.parametrize(
         ("model", "most"),
-        [("voyage-4", 320_000), ("voyage-4-large", 120_000), ("voyage-4-lite", 1_000_000)],
+        [("voyage-4", 320_000), ("voyage-4-large", 120_000)],
     )
     def test_tokens_of_a_request_are_limited_by_model(self, sandbox, model, most):
         texts = ["x" * 4 * 20_000] * (most // 20_000)

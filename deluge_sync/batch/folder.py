@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from ..values.errors import BatchError, ConfigError
 from .ledger import Ledger, Record
+
+logger = logging.getLogger(__name__)
 
 FOLDER_ENV = "DELUGE_SYNC_BATCHES"
 
@@ -64,16 +67,26 @@ class JobFolder:
             raise BatchError(f"there is no batch job {job_id!r} in {self.path}; there are: {known}")
         return ledger
 
-    def with_batch(self, batch_id: str) -> Ledger | None:
-        """The job that a batch of the provider's belongs to."""
-        for ledger in self:
-            if any(part.batch_id == batch_id for part in ledger.read().parts):
-                return ledger
-        return None
+    def find(self, name: str) -> Ledger:
+        """The ledger of the job of that id, or of the one that a batch of the provider's with that
+        id belongs to; `BatchError`, with those there are, for what is neither.
+        """
+        if isinstance(name, str) and _JOB_ID.match(name) and self.ledger(name).exists():
+            return self.ledger(name)
+        for record in self.records():
+            if any(part.batch_id == name for part in record.parts):
+                return self.ledger(record.header.job)
+        return self.existing(name)
 
     def records(self) -> list[Record]:
-        """All jobs, the oldest first."""
-        return sorted((each.read() for each in self), key=lambda record: record.header.created_at)
+        """All jobs, the oldest first. One that cannot be read is left out, with a warning."""
+        found = []
+        for ledger in self:
+            try:
+                found.append(ledger.read())
+            except BatchError as error:
+                logger.warning("%s", error)
+        return sorted(found, key=lambda record: record.header.created_at)
 
     def __iter__(self) -> Iterator[Ledger]:
         try:

@@ -242,6 +242,11 @@ class BatchJob:
             return record
         try:
             with self._steps(deadline, patience=PATIENCE) as steps:
+                if steps.record.prompts is None:  # whoever wrote them down is gone
+                    raise BatchError(
+                        f"the prompts of the batch job {self.job_id!r} were never all written "
+                        "down, and nothing was submitted: submit it again, with that job_id"
+                    )
                 steps.look()
                 steps.submit()
         except (BusyError, DeadlineExceededError) as error:

@@ -110,14 +110,7 @@ class BatchJobs:
 
     def attach(self, job_id: str, options: CallOptions) -> BatchJob:
         """The job of that id, or the one that a batch of the provider's with that id belongs to."""
-        ledger = self._folder.with_batch(job_id) if isinstance(job_id, str) else None
-        ledger = ledger or self._folder.existing(job_id)
-        if ledger.read().prompts is None:
-            raise BatchError(
-                f"the prompts of the batch job {job_id!r} were not all written down, and nothing "
-                "was sent: submit it again with the same job_id"
-            )
-        return self._job(ledger, options.parser())
+        return self._job(self._folder.find(job_id), options.parser())
 
     def wait(
         self, jobs: AnyJob | Iterable[AnyJob], provider: str | None, timeout: float | None
@@ -162,7 +155,7 @@ class BatchJobs:
         header = record.header
         model = self._model(header.model)
         routes = self._routes()
-        route = routes.over(model, header.wire)
+        route = routes.for_batches(model, header.wire)
         if route.keys.server != header.server:
             raise BatchError(
                 f"the batch job {header.job!r} was submitted to {header.server}, and this client "

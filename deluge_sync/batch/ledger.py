@@ -206,6 +206,8 @@ class Ledger:
         """Make the folder, for this user alone."""
         with disk_errors(self.folder):
             os.makedirs(self.folder, 0o700, exist_ok=True)
+        if os.name == "posix" and os.stat(self.folder).st_uid != os.geteuid():
+            raise BatchError(f"{self.folder} belongs to another user: name a folder of your own")
 
     def create(self, header: Header) -> None:
         """Begin a ledger; locked, as others may be about to. `BatchError` where there is one."""

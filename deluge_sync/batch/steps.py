@@ -48,7 +48,7 @@ from .spool import lines_of
 
 logger = logging.getLogger(__name__)
 
-LAG = 10.0
+LAG = 30.0
 """Seconds that a provider's lists may lag behind what it has done."""
 
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0

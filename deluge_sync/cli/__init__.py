@@ -1,7 +1,7 @@
-"""The command line: `deluge-sync map | models | check | cache | sandbox`.
+"""The command line: `deluge-sync map | batch | models | check | cache | sandbox`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 all answered, 1 some failed, 2 usage,
-3 configuration, 130 interrupted, 143 terminated.
+3 configuration, 4 a batch job is not done yet, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..values.errors import ConfigError
-from . import cache_command, check, map_command, models, sandbox
+from . import batch_command, cache_command, check, map_command, models, sandbox
 from .exits import CONFIGURATION, FAILED, INTERRUPTED, TERMINATED, USAGE, UsageError
 
-COMMANDS = (map_command, models, check, cache_command, sandbox)
+COMMANDS = (map_command, batch_command, models, check, cache_command, sandbox)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="deluge-sync",
         description="Call language models at full throughput, blocking.",
         epilog="exit codes: 0 all answered, 1 some failed, 2 usage, 3 configuration, "
-        "130 interrupted, 143 terminated",
+        "4 a batch job is not done yet, 130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"deluge-sync {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is going on")

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import sys
-from datetime import datetime, timezone
 from typing import Any
 
 from ..stores import default_folder
@@ -16,6 +15,7 @@ from ..stores.disk import DiskStore
 from ..stores.folder import DATABASE
 from ..stores.rows import Stats, Verification
 from .exits import ANSWERED, FAILED, UsageError
+from .output import plain, time_words
 
 
 def add_to(commands: Any) -> None:
@@ -73,10 +73,10 @@ def _stats_lines(path: str, found: Stats) -> list[str]:
         f"entries  {found.entries:,}",
         f"expired  {found.expired:,}",
         f"bytes    {found.bytes:,} ({found.file_bytes:,} on disk)",
-        f"oldest   {_time(found.oldest)}",
-        f"newest   {_time(found.newest)}",
+        f"oldest   {time_words(found.oldest)}",
+        f"newest   {time_words(found.newest)}",
     ]
-    return lines + [f"tag      {count:,} {_plain(tag)}" for tag, count in found.by_tag.items()]
+    return lines + [f"tag      {count:,} {plain(tag)}" for tag, count in found.by_tag.items()]
 
 
 def _clear(store: DiskStore, options: argparse.Namespace) -> int:
@@ -104,25 +104,11 @@ def _verify_lines(found: Verification) -> list[str]:
         f"sound    {found.sound:,}",
         f"expired  {found.expired:,}",
         f"bad      {len(found.bad):,}",
-        *(f"row {row.rowid} {_plain(row.key) or '-'} {row.reason}" for row in found.bad),
-        *(f"damage   {_plain(line)}" for line in found.damage),
+        *(f"row {row.rowid} {plain(row.key) or '-'} {row.reason}" for row in found.bad),
+        *(f"damage   {plain(line)}" for line in found.damage),
     ]
 
 
 def _write(facts: dict[str, Any] | None, lines: list[str]) -> None:
     text = "\n".join(lines) if facts is None else json.dumps(facts)
     sys.stdout.write(text + "\n")
-
-
-def _plain(text: str) -> str:
-    """Text of a database that anybody may have made, fit for a terminal."""
-    return text.encode("ascii", "backslashreplace").decode() if text.isprintable() else repr(text)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError):
-        return f"{seconds:g}"

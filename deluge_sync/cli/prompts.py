@@ -7,12 +7,13 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..values.errors import PromptError
+from ..values.prompt import Conversation
 from .exits import UsageError
 
 LARGEST_FIELD = 64 << 20
@@ -61,6 +62,24 @@ def count_prompts(source: str) -> int | None:
         return None
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())
+
+
+def as_prompts(
+    rows: Iterable[Any], system: str | None, raw: dict[int, Any] | None = None
+) -> Iterator[Any]:
+    """The rows as prompts; `raw` keeps what they were, for the output."""
+    for index, row in enumerate(rows):
+        if raw is not None:
+            raw[index] = None if isinstance(row, PromptError) else row
+        yield row if system is None else _with_system(row, system)
+
+
+def _with_system(row: Any, system: str) -> Any:
+    try:
+        conversation = Conversation.of(row)
+    except PromptError as error:
+        return error
+    return Conversation().system(system).add(*conversation.messages)
 
 
 def _guarded(rows: Iterator[Any], source: str) -> Iterator[Any]:
