@@ -177,13 +177,21 @@ class Steps:
             state = self._errand.once(flow)
         except CallError as error:
             if is_free(error, error.status is not None) and not _is_servers(error):
-                full = isinstance(error, ThrottledError)
-                behind = len(self._under_way()) if full else 0
-                self._note(number, REFUSED, problem=error.message, behind=behind)
+                self._refused(number, error)
             if isinstance(error, ThrottledError):
                 raise _NoRoomError(error.message) from error
             raise
         self._submitted(number, state.id)
+
+    def _refused(self, number: int, error: CallError) -> None:
+        """Put a part back in line. Its file is uploaded anew, unless only the queue was full: it
+        may be what the provider does not have any more (Google keeps files for 48 hours).
+        """
+        if isinstance(error, ThrottledError):
+            behind = len(self._under_way())
+            self._note(number, REFUSED, problem=error.message, behind=behind)
+        else:
+            self._note(number, REFUSED, problem=error.message, behind=0, file_id=None)
 
     def _found(self, number: int) -> bool:
         """Whether a batch that was begun to be created is there; looks until lists are sure to
@@ -422,7 +430,7 @@ class Steps:
     def _note(self, number: int, event: str, **fields: Any) -> None:
         """Write down what has happened to a part. One that was refused is where it was before."""
         if event == REFUSED:
-            uploaded = self.record.parts[number].file_id is not None
+            uploaded = fields.get("file_id", self.record.parts[number].file_id) is not None
             event = UPLOADED if uploaded else READY
         self.add(event, part=number, **fields)
 

@@ -21,7 +21,7 @@ from typing import Any, Callable
 
 import pytest
 
-from deluge_sync import BadRequestError, BatchError, BatchJob, Client
+from deluge_sync import BadRequestError, BatchError, BatchJob, CallError, Client
 from deluge_sync.adapters import anthropic_batches
 from deluge_sync.batch import job as jobs
 from deluge_sync.batch import ledger as ledgers
@@ -369,18 +369,33 @@ def deeds_of(records: Any, vendor: str) -> str:
     return ", ".join(told) or "only reads what is there"
 
 
-Row = tuple[str, str, str, str, str, str]
+@dataclass
+class Row:
+    """What happened at one point: at the first of the providers, and batches created at each."""
+
+    state: str
+    call: str
+    deeds: str
+    created: dict[str, int] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
-def rows() -> Iterator[list[Row]]:
-    found: list[Row] = []
+def rows() -> Iterator[dict[str, Row]]:
+    found: dict[str, Row] = {}
     yield found
     if os.environ.get(TABLE):
-        heads = ("provider", "killed", "in the ledger", "next process", "what it does", "created")
-        lines = [heads, ("---",) * len(heads), *found]
-        text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-        Path(os.environ[TABLE]).write_text(text, encoding="utf-8")
+        Path(os.environ[TABLE]).write_text(table_of(found), encoding="utf-8")
+
+
+def table_of(rows: dict[str, Row]) -> str:
+    """In Markdown."""
+    heads = ["killed", "in the ledger then", "the next process", "what it does"]
+    lines = [[*heads, *(f"created: {vendor}" for vendor in MODELS)]]
+    lines.append(["---"] * len(lines[0]))
+    for point, row in rows.items():
+        created = [str(row.created.get(vendor, "")) for vendor in MODELS]
+        lines.append([point, row.state, row.call, row.deeds, *created])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def cases() -> Iterator[Any]:
@@ -398,7 +413,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("vendor", "point", "again"), list(cases()))
 def test_killed_anywhere_a_job_goes_on_and_each_batch_is_created_once(
-    vendor: str, point: Point, again: str, tmp_path: Path, rows: list[Row]
+    vendor: str, point: Point, again: str, tmp_path: Path, rows: dict[str, Row]
 ) -> None:
     killer = Killer(point)
     with Sandbox(batches=BatchScript(failing=Flaky()), on_request=killer) as sandbox:
@@ -420,7 +435,8 @@ def test_killed_anywhere_a_job_goes_on_and_each_batch_is_created_once(
         assert results == ["batch_cancelled"] * len(PROMPTS)
         assert sizes == SIZES
     call = "the same call" if again == "submit" else "attaches"
-    rows.append((vendor, point.text, state, call, done, str(len(sizes))))
+    row = rows.setdefault(point.text, Row(state, call, done))
+    row.created[vendor] = len(sizes)
 
 
 # Batches without names
@@ -727,8 +743,23 @@ def test_cancellations_that_fail_are_made_again_by_whoever_waits(tmp_path: Path)
 def test_a_batch_that_the_queue_has_no_room_for_is_not_tried_with_every_look(
     vendor: str, tmp_path: Path
 ) -> None:
-    with Sandbox(batches=BatchScript(polls=30, enqueued_tokens=15)) as sandbox:
+    with Sandbox(batches=BatchScript(polls=12, enqueued_tokens=15)) as sandbox:
         job = client_of(sandbox, tmp_path, vendor).submit_batch_job(PROMPTS, batch_size=3)
         assert [response.completion for response in job.results(40)] == PROMPTS
         asked = [kind_of(record.method, record.path) for record in sandbox.journal]
         assert asked.count("CREATE") <= 2 * len(SIZES)
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_a_file_that_the_provider_does_not_have_any_more_is_uploaded_anew(
+    status: str, tmp_path: Path
+) -> None:
+    with Sandbox() as sandbox:
+        sandbox.script([Fault(status, match="POST /v1/batches")])
+        client = client_of(sandbox, tmp_path)
+        with pytest.raises(CallError, match="keeps what is done"):
+            client.submit_batch_job(PROMPTS[:3], job_id=JOB)
+        job = client.attach_batch_job(JOB)
+        assert [response.completion for response in job.results(20)] == PROMPTS[:3]
+        assert len(sandbox.files) == 2
+        assert created(sandbox, tmp_path) == [3]
