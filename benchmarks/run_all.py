@@ -20,6 +20,7 @@ SCRIPTS = (
     "throughput",
     "latency_bound",
     "memory",
+    "batch_memory",
     "import_cost",
     "limiter",
     "faults",

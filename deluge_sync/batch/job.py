@@ -192,7 +192,8 @@ class BatchJob:
         """Write the prompts down, and submit what the provider has room for; gives this job.
 
         A job that was begun before goes on; its prompts must be the same, else it is a
-        `BatchError`. What an error leaves undone is done when the job is gone on with.
+        `BatchError`. What an error leaves undone is done when the job is gone on with; where it
+        leaves prompts unwritten, there is no job.
         """
         with self._steps() as steps:
             if steps.record.prompts is not None:
@@ -202,9 +203,13 @@ class BatchJob:
                         "another job_id, or use attach_batch_job"
                     )
             else:
-                parts = Parts(self._ledger, limits, self._desk().adapter.BETWEEN)
-                spooled = written_down(self._ledger, entries, prompts, parts)
-                steps.add("spooled", generation=0, limits=list(limits), **spooled)
+                try:
+                    parts = Parts(self._ledger, limits, self._desk().adapter.BETWEEN)
+                    spooled = written_down(self._ledger, entries, prompts, parts)
+                    steps.add("spooled", generation=0, limits=list(limits), **spooled)
+                except BaseException:
+                    self._ledger.remove()
+                    raise
             steps.submit()
         return self
 
@@ -214,16 +219,16 @@ class BatchJob:
     def _failed(self, record: Record) -> list[dict[str, int]]:
         """Parts of all that has no answer, written down."""
         desk = self._make_desk(record)
-        parts = Parts(
+        with Parts(
             self._ledger,
             Limits(*record.limits),
             desk.adapter.BETWEEN,
             first=len(record.parts),
             generation=record.generation + 1,
-        )
-        for line, part in self._outcomes(record, desk).unanswered(desk.reader):
-            parts.add(line, part.tokens / part.requests)
-        return parts.close()
+        ) as parts:
+            for line, part in self._outcomes(record, desk).unanswered(desk.reader):
+                parts.add(line, part.tokens / part.requests)
+            return parts.close()
 
     def _outcomes(self, record: Record, desk: Desk) -> Outcomes:
         return Outcomes(self._ledger, record, desk.adapter, desk.route.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Callable, Optional, Union
 from ..adapters import BATCHES
 from ..engine.budget import Budget
 from ..engine.cancellation import Cancellation
+from ..engine.clock import monotonic
 from ..options import CallOptions
 from ..outcome import Parse, Postprocess
 from ..plan import Plan
@@ -80,11 +82,7 @@ class BatchJobs:
             digest=params_digest(sent),
         )
         ledger = self._folder.ledger(header.job)
-        if ledger.exists():
-            header = _same(ledger.read().header, header)
-        else:
-            self._folder.make()
-            ledger.create(header)
+        header = self._begun(ledger, header)
         entries = PromptEntries(
             lambda prompt, index: plan.call(prompt, cancellation=self._cancellation(), index=index),
             adapter,
@@ -102,9 +100,7 @@ class BatchJobs:
         try:
             job.begin(entries, prompts, limits)
         except DelugeError as error:
-            if ledger.read().prompts is None:
-                ledger.remove()
-            else:
+            if ledger.exists():
                 error.message = f"{error.message} (the batch job {header.job!r} keeps what is done)"
                 error.args = (error.message,)
             raise
@@ -135,6 +131,17 @@ class BatchJobs:
     def statuses(self) -> list[BatchStatus]:
         """All jobs in the folder, as they are written down, the oldest first."""
         return [status_of(record) for record in self._folder.records()]
+
+    def _begun(self, ledger: Ledger, wanted: Header) -> Header:
+        """The header of a job that is begun now, or was begun before."""
+        if not ledger.exists():
+            self._folder.make()
+            ledger.make()
+            with ledger.locked(math.inf, self._cancellation(), monotonic):
+                if not ledger.exists():
+                    ledger.create(wanted)
+                    return wanted
+        return _same(ledger.read().header, wanted)
 
     def _job(self, ledger: Ledger, parse: Parse | None) -> BatchJob:
         ledger.read()  # what is wrong with it shows here

@@ -13,15 +13,17 @@ go on with it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..engine.cancellation import Cancellation
 from ..engine.clock import Clock
@@ -48,6 +50,9 @@ provider has done it; "unsure" is created, and one of several batches at the pro
 LOCK_PAUSE = 0.1
 """Seconds between looks whether another process is done with the job."""
 
+BUFFER = 1 << 18
+"""Bytes that are written at once."""
+
 _locks: dict[tuple[int, str], threading.Lock] = {}
 """By process id and folder: locks on files do not keep threads of one process apart."""
 
@@ -64,7 +69,8 @@ class Part:
     failed was submitted again. `attempt` counts the batches made of it: one that the provider's
     queue had no room for is made again. `since` is when the present one was first asked for, and
     `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With
-    `stopping` the provider was told to stop. For the rest see `BatchState`.
+    `stopping` the provider was told to stop; `behind` counts the batches of the job that were under
+    way when its queue last had no room for this one. For the rest see `BatchState`.
     """
 
     number: int
@@ -85,6 +91,7 @@ class Part:
     results: tuple[str, ...] = ()
     expires_at: float | None = None
     stopping: bool = False
+    behind: int = 0
 
     def after(self, event: Mapping[str, Any]) -> Part:
         """This part, when `event` has happened."""
@@ -108,6 +115,7 @@ _CHANGING = (
     "results",
     "expires_at",
     "stopping",
+    "behind",
 )
 
 
@@ -194,21 +202,26 @@ class Ledger:
         self.job = os.path.basename(folder)
         self._wall_clock = wall_clock
 
-    def create(self, header: Header) -> None:
-        """Begin a ledger. `BatchError` where there is one."""
-        os.makedirs(self.folder, 0o700, exist_ok=True)
+    def make(self) -> None:
+        """Make the folder, for this user alone."""
+        with disk_errors(self.folder):
+            os.makedirs(self.folder, 0o700, exist_ok=True)
         if os.name == "posix" and os.stat(self.folder).st_uid != os.geteuid():
             raise BatchError(f"{self.folder} belongs to another user: name a folder of your own")
+
+    def create(self, header: Header) -> None:
+        """Begin a ledger; locked, as others may be about to. `BatchError` where there is one."""
         if self.exists():
             raise BatchError(f"there is a batch job {header.job!r} already in {self.folder}")
         first = {"deluge_sync_batch": VERSION, **dataclasses.asdict(header)}
         write_whole(self.path(EVENTS), [_line(first)])
 
     def remove(self) -> None:
-        """Remove a job of which nothing was sent."""
-        for name in os.listdir(self.folder):
-            os.remove(self.path(name))
-        os.rmdir(self.folder)
+        """Remove a job of which nothing was sent, while it is locked."""
+        with contextlib.suppress(OSError):  # on Windows what is locked cannot be removed
+            for name in sorted(os.listdir(self.folder), key=LOCK.__eq__):
+                os.remove(self.path(name))
+            os.rmdir(self.folder)
 
     def exists(self) -> bool:
         """Whether there is a ledger here."""
@@ -234,7 +247,8 @@ class Ledger:
     def add(self, event: str, **fields: Any) -> dict[str, Any]:
         """Write down an event: it is on the disk when this returns. Gives it."""
         entry = {"event": event, "at": round(self._wall_clock(), 3), **fields}
-        with open(self.path(EVENTS), "r+b") as file:
+        path = self.path(EVENTS)
+        with disk_errors(path), open(path, "r+b") as file:
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
             file.write(b"\n" + _line(entry) if torn else _line(entry))
@@ -268,15 +282,27 @@ class Ledger:
         while not lock.acquire(blocking=False):
             self._wait(deadline, cancellation, clock)
         try:
-            file = os.open(self.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+            file = self._lock_file()
             try:
                 while not file_lock.lock(file):
                     self._wait(deadline, cancellation, clock)
+                self._check_there(file)
                 yield
             finally:
                 os.close(file)
         finally:
             lock.release()
+
+    def _lock_file(self) -> int:
+        with disk_errors(self.folder):
+            return os.open(self.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+
+    def _check_there(self, lock: int) -> None:
+        """Whoever had the lock before may have removed the job, and the lock with it."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(lock), os.stat(self.path(LOCK))):
+                return
+        raise BatchError(f"the batch job {self.job!r} was removed: it could not be submitted")
 
     def _wait(self, deadline: float, cancellation: Cancellation, clock: Clock) -> None:
         if clock() >= deadline:
@@ -307,10 +333,39 @@ class Ledger:
             ) from None
 
 
-def write_whole(path: str, pieces: Iterator[bytes] | list[bytes]) -> None:
+class _OnDisk(io.FileIO):
+    """A file to be written, for this user alone. What the disk refuses is a `BatchError`."""
+
+    def __init__(self, path: str) -> None:
+        with disk_errors(path):
+            super().__init__(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+    def write(self, data: Any) -> int:
+        with disk_errors(str(self.name)):
+            return super().write(data)
+
+
+def new_file(path: str) -> BinaryIO:
+    """An empty file that nobody else may read; `BatchError` where it cannot be written."""
+    return io.BufferedWriter(_OnDisk(path), BUFFER)
+
+
+@contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Raise what the disk refuses (it is full, or may not be written) as a `BatchError`."""
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"{path} cannot be written: {error.strerror or error}; the batch job goes on from "
+            "where it is once that is mended"
+        ) from error
+
+
+def write_whole(path: str, pieces: Iterable[bytes]) -> None:
     """Write a file so that it is there whole or not at all, whenever the process ends."""
     unfinished = path + ".new"
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with new_file(unfinished) as file:
         for piece in pieces:
             file.write(piece)
         settle(file)
@@ -318,10 +373,11 @@ def write_whole(path: str, pieces: Iterator[bytes] | list[bytes]) -> None:
     sync_folder(path)
 
 
-def settle(file: Any) -> None:
+def settle(file: BinaryIO) -> None:
     """Have what was written to `file` on the disk."""
     file.flush()
-    os.fsync(file.fileno())
+    with disk_errors(file.name):
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: str) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, NamedTuple, Optional, Protocol
+from typing import Any, BinaryIO, NamedTuple, Optional, Protocol
 
-from ..values.errors import PromptError
+from ..values.errors import BatchError, PromptError
 from ..values.plain import message_from_plain, message_to_plain
 from ..values.prompt import Conversation
-from .ledger import LOCAL, PROMPTS, Ledger, settle
+from .ledger import LOCAL, PROMPTS, Ledger, new_file, settle, sync_folder
 
 
 class Limits(NamedTuple):
@@ -55,7 +55,7 @@ class Parts:
         self._between = between
         self._first = first
         self._generation = generation
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
         self._requests = self._size = 0
         self._tokens = 0.0
         self.written: list[dict[str, int]] = []
@@ -76,7 +76,16 @@ class Parts:
     def close(self) -> list[dict[str, int]]:
         """Write all to the disk; gives the parts, as the ledger has them."""
         self._end()
+        sync_folder(self._ledger.path(PROMPTS))
         return self.written
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:  # something has failed, and so may this
+            with contextlib.suppress(BatchError):
+                self._file.close()
 
     def _has_room(self, size: int, tokens: float) -> bool:
         limits = self._limits
@@ -134,7 +143,7 @@ def written_down(
     """
     counts = {"prompts": 0, "cached": 0, "rejected": 0}
     digest = hashlib.sha256()
-    with new_file(ledger.path(PROMPTS)) as shown, new_file(ledger.path(LOCAL)) as local:
+    with parts, new_file(ledger.path(PROMPTS)) as shown, new_file(ledger.path(LOCAL)) as local:
         for entry in entries.of(prompts):
             shown.write(json_line(entry.shown))
             digest.update(json_line(entry.shown["prompt"]))
@@ -146,14 +155,14 @@ def written_down(
                 counts["cached" if "answer" in entry.outcome else "rejected"] += 1
         settle(shown)
         settle(local)
-    if not counts["prompts"]:
-        raise PromptError("there are no prompts: a batch job needs at least one")
-    return {
-        **counts,
-        **entries.about_all(),
-        "parts": parts.close(),
-        "digest": digest.hexdigest(),
-    }
+        if not counts["prompts"]:
+            raise PromptError("there are no prompts: a batch job needs at least one")
+        return {
+            **counts,
+            **entries.about_all(),
+            "parts": parts.close(),
+            "digest": digest.hexdigest(),
+        }
 
 
 def digest_of(prompts: Iterable[Any]) -> str:
@@ -188,11 +197,6 @@ def lines_of(path: str, between: bytes) -> Iterator[bytes]:
         for line in file:
             whole = line.rstrip(b"\n")
             yield whole[: -len(mark)] if mark and whole.endswith(mark) else whole
-
-
-def new_file(path: str) -> IO[bytes]:
-    """An empty file that nobody else may read."""
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def json_line(value: Any) -> bytes:

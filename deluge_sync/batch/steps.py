@@ -40,9 +40,11 @@ from .ledger import (
     Ledger,
     Part,
     Record,
+    new_file,
     settle,
     sync_folder,
 )
+from .spool import lines_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,10 @@ LAG = 30.0
 
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
+
+QUEUE_PAUSE = 600.0
+"""Seconds until a batch that the provider's queue had no room for is tried again, while as many of
+the job's own are still under way."""
 
 LARGEST_RESULTS = 8 << 30
 """Bytes of one batch's outcomes."""
@@ -115,11 +121,18 @@ class Steps:
 
     def _has_room(self, part: Part) -> bool:
         """Whether the provider's queue has room for a part, as far as we know."""
-        under_way = [other for other in self.record.parts if other.state in UNDER_WAY]
+        under_way = self._under_way()
+        if not under_way:
+            return True
+        if len(under_way) >= part.behind > 0:
+            return self._wall_clock() >= part.tried_at + QUEUE_PAUSE
         most_tokens = self.record.limits[2]
-        if most_tokens is None or not under_way:
+        if most_tokens is None:
             return True
         return bool(sum(other.tokens for other in under_way) + part.tokens <= most_tokens)
+
+    def _under_way(self) -> list[Part]:
+        return [part for part in self.record.parts if part.state in UNDER_WAY]
 
     def _submit(self, number: int) -> None:
         if self._adapter.UPLOADS:
@@ -164,27 +177,38 @@ class Steps:
             state = self._errand.once(flow)
         except CallError as error:
             if is_free(error, error.status is not None) and not _is_servers(error):
-                self._note(number, REFUSED, problem=error.message)
+                self._refused(number, error)
             if isinstance(error, ThrottledError):
                 raise _NoRoomError(error.message) from error
             raise
         self._submitted(number, state.id)
 
+    def _refused(self, number: int, error: CallError) -> None:
+        """Put a part back in line. Its file is uploaded anew, unless only the queue was full: it
+        may be what the provider does not have any more (Google keeps files for 48 hours).
+        """
+        if isinstance(error, ThrottledError):
+            behind = len(self._under_way())
+            self._note(number, REFUSED, problem=error.message, behind=behind)
+        else:
+            self._note(number, REFUSED, problem=error.message, behind=0, file_id=None)
+
     def _found(self, number: int) -> bool:
         """Whether a batch that was begun to be created is there; looks until lists are sure to
-        show it.
+        show it. Where batches have no names, one that shows sooner may be somebody else's.
         """
         part = self.record.parts[number]
+        until = min(part.tried_at, self._wall_clock()) + LAG  # the clock may have been set back
         pause = FIRST_LOOK
         while True:
+            left = until - self._wall_clock()
             found = self._candidates(part)
             if found and self._adapter.NAMED:
                 self._submitted(number, found[0].id)
                 return True
-            if found:
+            if found and left <= 0:
                 self._note(number, UNSURE, candidates=[state.id for state in found])
                 return True
-            left = part.tried_at + LAG - self._wall_clock()
             if left <= 0:
                 self._note(number, CREATING, tried_at=self._wall_clock())
                 return False
@@ -219,10 +243,10 @@ class Steps:
         A look that fails in a way that may pass changes nothing. Gives whether all went well.
         """
         sound = True
-        if self.record.cancelling:
-            self._stop_all()
         for number, part in enumerate(self.record.parts):
             try:
+                if self.record.cancelling:
+                    self._stop(number)
                 if part.state == UNSURE:
                     self._identify(number)
                 if self.record.parts[number].state == SUBMITTED:
@@ -241,11 +265,14 @@ class Steps:
         try:
             state = self._state_of(part.batch_id or "")
         except NotFoundError as error:
+            if self._wall_clock() < part.tried_at + LAG:
+                return  # it may not show yet
             problem = f"the provider does not have it (any more): {error.message}"
             self._note(number, ENDED, status="lost", problem=problem)
             return
         if state.ended and state.queue_full and not self.record.cancelling:
-            self._note(number, REFUSED, batch_id=None, problem=state.problem)
+            behind = len(self._under_way()) - 1
+            self._note(number, REFUSED, batch_id=None, problem=state.problem, behind=behind)
             logger.info("%s goes back in line: %s", self._name(part), state.problem)
         elif state.ended:
             self._ended(number, state)
@@ -283,7 +310,7 @@ class Steps:
                 continue
             if not state.ended:
                 left.append(candidate)
-            elif self._is_ours(state):
+            elif self._is_of(state, part):
                 self._submitted(number, candidate)
                 return
         if not left:
@@ -291,12 +318,14 @@ class Steps:
         elif tuple(left) != part.candidates:
             self._note(number, UNSURE, candidates=left)
 
-    def _is_ours(self, state: BatchState) -> bool:
+    def _is_of(self, state: BatchState, part: Part) -> bool:
+        """Whether a batch holds the requests of a part: other parts may be lost as well."""
         for result in state.results:
             line = self._first_line(self._adapter.download(result, self._model))
             if line:
                 custom_id = self._adapter.result(line, self._model).custom_id
-                return custom_id.startswith(f"{self.record.header.tag}-")
+                lines = lines_of(self._ledger.requests_path(part.number), self._adapter.BETWEEN)
+                return any(self._adapter.custom_id(each) == custom_id for each in lines)
         return False
 
     def _first_line(self, request: HttpRequest) -> bytes:
@@ -318,7 +347,7 @@ class Steps:
         """Get the outcomes of a batch that has ended, whatever there is of them."""
         part = self.record.parts[number]
         path = self._ledger.results_path(number)
-        with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as to:
+        with new_file(path + ".new") as to:
             problem = part.problem
             for result in part.results:
                 try:
@@ -379,14 +408,18 @@ class Steps:
         if not self.record.cancelling:
             self.add("cancelling")
         self.submit()
-        self._stop_all()
+        for number in range(len(self.record.parts)):
+            self._stop(number)
 
-    def _stop_all(self) -> None:
-        for number, part in enumerate(self.record.parts):
-            if part.state == SUBMITTED and not part.stopping:
-                flow = partial(self._adapter.cancel, part.batch_id or "", self._model)
-                state = self._errand.flow(flow)
-                self._note(number, SUBMITTED, status=state.status, stopping=True)
+    def _stop(self, number: int) -> None:
+        part = self.record.parts[number]
+        if part.state != SUBMITTED or part.stopping:
+            return
+        with contextlib.suppress(NotFoundError):  # a look will say so
+            state = self._errand.flow(
+                partial(self._adapter.cancel, part.batch_id or "", self._model)
+            )
+            self._note(number, SUBMITTED, status=state.status, stopping=True)
 
     # The ledger
 
@@ -397,7 +430,7 @@ class Steps:
     def _note(self, number: int, event: str, **fields: Any) -> None:
         """Write down what has happened to a part. One that was refused is where it was before."""
         if event == REFUSED:
-            uploaded = self.record.parts[number].file_id is not None
+            uploaded = fields.get("file_id", self.record.parts[number].file_id) is not None
             event = UPLOADED if uploaded else READY
         self.add(event, part=number, **fields)
 
