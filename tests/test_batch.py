@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deluge_sync import (
+    AuthError,
     BatchError,
     BatchJob,
     BudgetExceeded,
@@ -318,6 +319,45 @@ def test_a_failed_look_is_invisible(sandbox: Sandbox, tmp_path: Path) -> None:
     job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
     sandbox.script([Fault("503"), Fault("reset"), Fault("html")])
     assert completions(job.results()) == prompts(3)
+
+
+def test_looks_that_fail_again_and_again_are_said(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("503")] * 7)
+    job.wait()
+    assert caplog.text.count("the last 5 looks failed") == 1
+
+
+def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    other = Client(
+        VENDORS["openai"],
+        base_url=sandbox.base_url,
+        api_key="sk-another",
+        batch_folder=tmp_path / "batches",
+    )
+    sandbox.script([Fault("404")])
+    with pytest.raises(BatchError, match="another key"):
+        other.attach_batch_job(job.job_id).status()
+    assert completions(job.results()) == prompts(3)
+
+
+def test_a_look_that_fails_for_good_leaves_the_other_batches_looked_at(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(6), batch_size=3)
+    sandbox.script([Fault("401"), None, Fault("401"), None])
+    for _ in range(2):
+        with pytest.raises(AuthError):
+            job.status()
+    assert {part.state for part in client_of(sandbox, tmp_path).batch_jobs()[0].parts} == {
+        "submitted",
+        "fetched",
+    }
 
 
 def test_a_lost_answer_makes_no_second_batch(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ..engine.clock import monotonic
 from ..progress import Progress, resolved
 from ..route import Route
 from ..stats import Report
-from ..values.errors import BatchError, DeadlineExceededError
+from ..values.errors import BatchError, CallError, DeadlineExceededError
 from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record
 from .results import Outcomes, Reader
 from .spool import Entries, Limits, Parts, digest_of, written_down
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_LOOK, SLOWEST_LOOK = 1.0, 60.0
 """Seconds between looks at a job that somebody waits for."""
+
+WORRYING = 5
+"""Looks that fail in a row before it is said."""
 
 LONGEST_PASS = 86_400.0
 """Seconds that uploading all there is, or getting all outcomes, may take."""
@@ -127,7 +130,7 @@ class BatchJob:
         A provider that cannot be reached changes nothing. While another process works on the job,
         this is what that one has written down.
         """
-        return status_of(self._looked_at(monotonic() + LONGEST_PASS))
+        return status_of(self._looked_at(monotonic() + LONGEST_PASS)[0])
 
     def wait(self, timeout: float | None = None, *, progress: str | None = None) -> BatchStatus:
         """Wait until all outcomes are here, for `timeout` seconds at most.
@@ -136,10 +139,14 @@ class BatchJob:
         `DeadlineExceededError` when the time is up: the job goes on. `progress` is as in a client.
         """
         deadline = math.inf if timeout is None else monotonic() + timeout
-        pause = FIRST_LOOK
+        pause, in_vain = FIRST_LOOK, 0
         with _Watch(self.job_id, self._style if progress is None else progress) as watch:
             while True:
-                status = status_of(self._looked_at(deadline))
+                record, failure = self._looked_at(deadline)
+                in_vain = 0 if failure is None else in_vain + 1
+                if in_vain == WORRYING:
+                    logger.warning("%s: the last %d looks failed: %s", self, in_vain, failure)
+                status = status_of(record)
                 watch.show(status)
                 if status.done:
                     return status
@@ -233,13 +240,13 @@ class BatchJob:
     def _outcomes(self, record: Record, desk: Desk) -> Outcomes:
         return Outcomes(self._ledger, record, desk.adapter, desk.route.model)
 
-    def _looked_at(self, deadline: float) -> Record:
-        """The job after a look at all that is under way; as it is written down where another
-        process works on it, or the time is up.
+    def _looked_at(self, deadline: float) -> tuple[Record, CallError | None]:
+        """The job after a look at all that is under way, and what that failed with; as it is
+        written down where another process works on it, or the time is up.
         """
         record = self._ledger.read()
         if record.done:
-            return record
+            return record, None
         try:
             with self._steps(deadline, patience=PATIENCE) as steps:
                 if steps.record.prompts is None:  # whoever wrote them down is gone
@@ -247,11 +254,12 @@ class BatchJob:
                         f"the prompts of the batch job {self.job_id!r} were never all written "
                         "down, and nothing was submitted: submit it again, with that job_id"
                     )
-                steps.look()
+                failure = steps.look()
                 steps.submit()
+                return steps.record, failure
         except (BusyError, DeadlineExceededError) as error:
             logger.debug("%s was not looked at: %s", self.job_id, error)
-        return self._ledger.read()
+        return self._ledger.read(), None
 
     def _desk(self) -> Desk:
         return self._make_desk(self._ledger.read())

@@ -77,6 +77,7 @@ class BatchJobs:
             model=model.name,
             wire=route.wire,
             server=route.keys.server,
+            owner=route.keys.owner,
             created_at=round(time.time(), 3),
             output=sent.get("output"),
             digest=params_digest(sent),

@@ -121,9 +121,11 @@ _CHANGING = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a job was made with. `tag` is random, and part of all names at the provider; `server` is
-    where it was submitted, `wire` the format of its requests and answers. `output` is the schema
-    that answers were asked for, and `digest` that of the options that decide them.
+    """What a job was made with, by `owner` (see `cache.owner_of`).
+
+    `tag` is random, and part of all names at the provider; `server` is where it was submitted,
+    `wire` the format of its requests and answers. `output` is the schema that answers were asked
+    for, and `digest` that of the options that decide them.
     """
 
     job: str
@@ -131,6 +133,7 @@ class Header:
     model: str
     wire: str
     server: str
+    owner: str
     created_at: float
     kind: str = "prompts"
     output: Mapping[str, Any] | None = None

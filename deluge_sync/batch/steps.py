@@ -21,6 +21,8 @@ from ..outlay import is_free
 from ..route import Route
 from ..values.batch import BatchState
 from ..values.errors import (
+    BatchError,
+    CallCancelledError,
     CallError,
     DeadlineExceededError,
     DecodeError,
@@ -63,6 +65,9 @@ LARGEST_RESULTS = 8 << 30
 
 REFUSED = "refused"
 """An event that puts a part back where it was before it was submitted."""
+
+STEPS_TOLD = 50
+"""How often the progress of a batch is written down, at most."""
 
 WAITING = frozenset((READY, UPLOADING, UPLOADED, CREATING))
 UNDER_WAY = frozenset((UNSURE, SUBMITTED))
@@ -237,28 +242,35 @@ class Steps:
 
     # Looking
 
-    def look(self) -> bool:
+    def look(self) -> CallError | None:
         """Look at all batches under way, and get the outcomes of those that have ended.
 
-        A look that fails in a way that may pass changes nothing. Gives whether all went well.
+        A look that fails in a way that may pass changes nothing, and is given back. Raises what
+        will not pass, having looked at all others.
         """
-        sound = True
+        failure: CallError | None = None
         for number, part in enumerate(self.record.parts):
             try:
-                if self.record.cancelling:
-                    self._stop(number)
-                if part.state == UNSURE:
-                    self._identify(number)
-                if self.record.parts[number].state == SUBMITTED:
-                    self._look(number)
-                if self.record.parts[number].state == ENDED:
-                    self._fetch(number)
+                self._look_at(number)
+            except (DeadlineExceededError, CallCancelledError):
+                raise
             except CallError as error:
-                if not error.retryable or isinstance(error, DeadlineExceededError):
-                    raise
-                sound = False
                 logger.debug("%s: a look failed: %s", self._name(part), error)
-        return sound
+                if failure is None or failure.retryable:
+                    failure = error
+        if failure is not None and not failure.retryable:
+            raise failure
+        return failure
+
+    def _look_at(self, number: int) -> None:
+        if self.record.cancelling:
+            self._stop(number)
+        if self.record.parts[number].state == UNSURE:
+            self._identify(number)
+        if self.record.parts[number].state == SUBMITTED:
+            self._look(number)
+        if self.record.parts[number].state == ENDED:
+            self._fetch(number)
 
     def _look(self, number: int) -> None:
         part = self.record.parts[number]
@@ -267,6 +279,7 @@ class Steps:
         except NotFoundError as error:
             if self._wall_clock() < part.tried_at + LAG:
                 return  # it may not show yet
+            self._check_owner(part)
             problem = f"the provider does not have it (any more): {error.message}"
             self._note(number, ENDED, status="lost", problem=problem)
             return
@@ -276,13 +289,26 @@ class Steps:
             logger.info("%s goes back in line: %s", self._name(part), state.problem)
         elif state.ended:
             self._ended(number, state)
-        elif (state.status, tuple(state.counts)) != (part.status, part.counts):
-            self._note(
-                number,
-                SUBMITTED,
-                status=state.status,
-                counts=list(state.counts),
-                expires_at=state.expires_at,
+        else:
+            self._progress(number, state)
+
+    def _progress(self, number: int, state: BatchState) -> None:
+        """Know how far a batch is. Of a day's looks, not each is worth a line on the disk."""
+        part = self.record.parts[number]
+        fields: dict[str, Any] = {"status": state.status, "counts": list(state.counts)}
+        fields["expires_at"] = state.expires_at
+        done = sum(state.counts[1:]) - sum(part.counts[1:])
+        if state.status != part.status or done * STEPS_TOLD >= part.requests:
+            self._note(number, SUBMITTED, **fields)
+        else:
+            self.record = self.record.after({"event": SUBMITTED, "part": number, **fields})
+
+    def _check_owner(self, part: Part) -> None:
+        """Raise `BatchError` where it may be another account that is asked."""
+        if self._route.keys.owner != self.record.header.owner:
+            raise BatchError(
+                f"the provider does not know {part.batch_id}, and this client has another key "
+                f"(or cache_owner) than the one that submitted {self.record.header.job!r}"
             )
 
     def _ended(self, number: int, state: BatchState) -> None:
