@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .stores.disk import DiskStore
     from .stores.memory import MemoryStore
     from .values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
+    from .values.embedding import Embedding, EmbedResponse, Ranked, RerankResponse
     from .values.errors import (
         AuthError,
         BadRequestError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         DecodeError,
         DelugeError,
         DelugeWarning,
+        EmbedError,
         ForkedError,
         JournalError,
         MissingKeyError,
@@ -81,6 +83,9 @@ __all__ = [
     "DelugeError",
     "DelugeWarning",
     "DiskStore",
+    "EmbedError",
+    "EmbedResponse",
+    "Embedding",
     "Estimate",
     "File",
     "ForkedError",
@@ -97,8 +102,10 @@ __all__ = [
     "PostprocessError",
     "PromptError",
     "QuotaExhaustedError",
+    "Ranked",
     "RefusalError",
     "Report",
+    "RerankResponse",
     "Response",
     "ResponseTooLargeError",
     "RouteStep",
@@ -138,6 +145,9 @@ _HOME = {
     "Store": ".stores.base",
 }
 _HOME.update(dict.fromkeys(("Response", "RouteStep", "TokenLogprob", "Usage"), ".values.response"))
+_HOME.update(
+    dict.fromkeys(("EmbedResponse", "Embedding", "Ranked", "RerankResponse"), ".values.embedding")
+)
 _HOME.update(dict.fromkeys(("MCPServer", "Tool"), ".values.tool"))
 _HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))
 _HOME.update(

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Optional
 from .errors import DelugeError
 from .response import Usage
 
+NOTHING_USED = Usage()
+
 INPUT_TYPES = ("document", "query", "classification", "clustering", "similarity")
 """What a text is embedded for, in our words; vendors have their own."""
 
@@ -71,7 +73,7 @@ class Embedding(NamedTuple):
     the `error` it has none for.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody asks a value like this for a tuple's index()
     vector: Optional[array[float]]
     error: Optional[DelugeError] = None
 
@@ -88,7 +90,7 @@ class EmbedResponse:
     model: str
     indices: tuple[tuple[int, ...], ...]
     vectors: tuple[array[float], ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = NOTHING_USED
     cost: float | None = None
     error: DelugeError | None = None
     attempts: int = 0
@@ -108,7 +110,7 @@ class EmbedResponse:
 class Ranked(NamedTuple):
     """A document, its position among those given, and its score: more is better."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # as above
     score: float
     document: str
 
@@ -124,7 +126,7 @@ class RerankResponse:
     model: str
     query: Any
     ranked: tuple[Ranked, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = NOTHING_USED
     searches: float = 0.0
     cost: float | None = None
     error: DelugeError | None = None
