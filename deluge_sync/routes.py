@@ -213,9 +213,14 @@ class Routes:
         return route
 
     def _check_its_key(self, model: Model) -> None:
-        """Raise `ConfigError` for a model of another vendor than the client's `api_key` is for."""
+        """Raise `ConfigError` for a model of another vendor than the client's `api_key` is for. At
+        a `base_url` all models are one vendor's.
+        """
+        settings = self._settings
         providers = {own.provider.name for own in self._models}
-        if self._settings.api_key is not None and model.provider.name not in providers:
+        if settings.api_key is None or settings.base_url is not None:
+            return
+        if model.provider.name not in providers:
             raise ConfigError(
                 f"{model.name} needs a client of its own: this one's api_key is for "
                 f"{', '.join(sorted(providers))}"

@@ -116,10 +116,7 @@ class Reader:
 
     def forget(self, item: Item) -> None:
         """Send the texts of `item`, which have their outcome, again where they come again."""
-        if isinstance(item, Known):
-            texts = [text for _, text, _ in item.found]
-        else:
-            texts = item.texts
+        texts = [text for _, text, _ in item.found] if isinstance(item, Known) else item.texts
         for text in texts:
             self._seen.pop(text, None)
 
