@@ -88,7 +88,9 @@ def bare(options: argparse.Namespace, *, decoding: bool) -> Callable[[list[str]]
                 body = {"model": MODEL, "input": texts[begin : begin + BATCH]}
                 body["encoding_format"] = "base64"
                 sent = json.dumps(body, separators=(",", ":")).encode()
-                reply = pool.request("POST", options.url + "/embeddings", body=sent, headers=headers)
+                reply = pool.request(
+                    "POST", options.url + "/embeddings", body=sent, headers=headers
+                )
                 if not decoding:
                     rows[begin] = len(reply.data)
                     continue

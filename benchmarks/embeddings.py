@@ -6,8 +6,8 @@ import statistics
 import sys
 from typing import Any
 
-from common import Claim, arguments, report, run_json, rival_python, say, table
 from common import HERE as BENCHMARKS
+from common import Claim, arguments, report, rival_python, run_json, say, table
 from nginx import EmbeddingNginx
 
 LIST, MATRIX, RIVAL, BARE, DECODING = (
@@ -54,7 +54,9 @@ def main() -> None:
     rival_lists = best[RIVAL] / best[LIST]
     claims = [
         Claim("texts a second, NumPy", ">= 3 x lm-deluge", f"{rival:.2f} x", rival >= 3),
-        Claim("texts a second, lists", ">= 3 x lm-deluge", f"{rival_lists:.2f} x", rival_lists >= 3),
+        Claim(
+            "texts a second, lists", ">= 3 x lm-deluge", f"{rival_lists:.2f} x", rival_lists >= 3
+        ),
         Claim(
             "time, NumPy, of a bare loop that decodes too",
             "<= 1.3 x",

@@ -268,7 +268,7 @@ class TestFailures:
 
     def test_a_failed_pack_costs_the_others_nothing(self, sandbox):
         sandbox.script([Fault("400", match="number 4", message="cannot")])
-        with pytest.raises(EmbedError, match="1 of 10 texts have no vector.*cannot") as failure:
+        with pytest.raises(EmbedError, match=r"1 of 10 texts have no vector.*cannot") as failure:
             embedder(sandbox).embed(TEXTS, batch_size=1)
         error = failure.value
         assert error.positions == (4,)
