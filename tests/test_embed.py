@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ from deluge_sync.embeddings.records import MARK, packed, unpacked
 from deluge_sync.testing import Fault, Sandbox
 from deluge_sync.testing.likeness import embedding
 
-from .helpers import ROOT, client_for
+from .helpers import ROOT, client_for, start
 
 SMALL = "text-embedding-3-small"
 TEXTS = [f"text number {number}" for number in range(10)]
@@ -348,6 +349,21 @@ class TestFailures:
                 client.embed(TEXTS, batch_size=1)
             closing.join()
         assert isinstance(failure.value.__cause__, CallCancelledError)
+
+    def test_ctrl_c_ends_it_at_once(self):
+        arrived = threading.Event()
+        script = (
+            "import sys\n"
+            "from deluge_sync import Client\n"
+            f"client = Client('{SMALL}', base_url=sys.argv[1], api_key='k')\n"
+            "client.embed([str(number) for number in range(100)], batch_size=1)\n"
+        )
+        with Sandbox(delay=60.0, on_request=lambda *_: arrived.set()) as sandbox:
+            process = start(sandbox, script)
+            assert arrived.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 class TestLimitsAndMoney:
