@@ -28,6 +28,7 @@ VERTEX = ["google-auth>=2.30,<3"]
 COMPUTER = ["playwright>=1.40,<2"]  # with a Chromium of the machine's; it downloads none
 # The mcp package needs Python 3.10 itself.
 MCP = ["mcp>=2.3,<3; python_version >= '3.10'"]
+NUMPY = ["numpy>=1.26"]
 TEST = [
     *FAST,
     *BEDROCK,
@@ -51,7 +52,7 @@ TEST = [
     "mistralai>=1.9",
     "django>=4.2",  # for examples/django_view.py
     # For examples/embedding_server.py; .ci/run installs its model, without the model's torch.
-    "numpy>=1.26",
+    *NUMPY,
     "safetensors>=0.4",
     "tokenizers>=0.19",
 ]
@@ -78,6 +79,7 @@ setup(
         "tokens": TOKENS,
         "computer": COMPUTER,
         "mcp": MCP,
+        "numpy": NUMPY,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],
         "lint": LINT,

@@ -5,11 +5,14 @@ Debian: `apt-get install --no-install-recommends nginx libnginx-mod-http-lua`.
 
 from __future__ import annotations
 
+import base64
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ http {{
   fastcgi_temp_path {home}/fastcgi;
   uwsgi_temp_path {home}/uwsgi;
   scgi_temp_path {home}/scgi;
+  {prelude}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     default_type application/json;
@@ -76,8 +80,44 @@ http {{
         ngx.print(answer)
       }}
     }}
+    {more}
   }}
 }}
+"""
+
+# The answers are made beforehand, for each number of texts: the server must not be what is slow.
+EMBEDDINGS = """
+    location = /v1/embeddings {{
+      content_by_lua_block {{
+        ngx.req.read_body()
+        local body = ngx.req.get_body_data() or ""
+        local form = body:find('"base64"', 1, true) and "b" or "f"
+        local _, texts = body:gsub('Text ', '')
+        local answer = package.loaded.answers[form .. texts]
+        if not answer then
+          local rows = {{}}
+          for index = 0, texts - 1 do
+            rows[#rows + 1] = '{{"object":"embedding","index":' .. index
+              .. ',"embedding":' .. package.loaded.vectors[form .. index] .. '}}'
+          end
+          answer = '{{"object":"list","data":[' .. table.concat(rows, ",")
+            .. '],"model":"text-embedding-3-small","usage":{{"prompt_tokens":' .. texts * 10
+            .. ',"total_tokens":' .. texts * 10 .. '}}}}'
+          package.loaded.answers[form .. texts] = answer
+        end
+        ngx.header.content_length = #answer
+        ngx.print(answer)
+      }}
+    }}
+"""
+VECTORS = """
+  init_by_lua_block {{
+    package.loaded.answers, package.loaded.vectors = {{}}, {{}}
+    for line in io.lines("{home}/vectors") do
+      local name, vector = line:match("^(%S+) (.*)$")
+      package.loaded.vectors[name] = vector
+    end
+  }}
 """
 
 
@@ -94,7 +134,13 @@ class Nginx:
             raise SystemExit("apt-get install --no-install-recommends nginx libnginx-mod-http-lua")
         self._home = tempfile.TemporaryDirectory()
         home = Path(self._home.name)
-        text = CONFIG.format(modules=MODULES, home=home, port=self.port, delay_ms=self.delay_ms)
+        text = CONFIG.format(
+            modules=MODULES,
+            home=home,
+            port=self.port,
+            delay_ms=self.delay_ms,
+            **self._additions(home),
+        )
         (home / "nginx.conf").write_text(text)
         self._process = subprocess.Popen(
             ["nginx", "-p", home, "-c", "nginx.conf", "-e", "error.log"]
@@ -106,10 +152,38 @@ class Nginx:
             raise
         return self
 
+    def _additions(self, home: Path) -> dict[str, str]:
+        """More of the configuration; what it needs is put into `home`."""
+        return {"prelude": "", "more": ""}
+
     def __exit__(self, *_: Any) -> None:
         self._process.terminate()
         self._process.wait(10)
         self._home.cleanup()
+
+
+class EmbeddingNginx(Nginx):
+    """The same with embeddings of a few `dimensions`, in base64 or as numbers, as it is asked. The
+    vector at index n begins with the number n.
+    """
+
+    MOST_TEXTS = 256
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self._dimensions = dimensions
+
+    def _additions(self, home: Path) -> dict[str, str]:
+        draw = random.Random(0)
+        lines = []
+        for index in range(self.MOST_TEXTS):
+            numbers = [draw.uniform(-0.1, 0.1) for _ in range(self._dimensions)]
+            vector = array("f", [float(index), *numbers[1:]])
+            lines.append(f'b{index} "{base64.b64encode(vector.tobytes()).decode()}"')
+            # As many digits as OpenAI's answers have.
+            lines.append(f"f{index} [" + ",".join(f"{number:.8g}" for number in vector) + "]")
+        (home / "vectors").write_text("\n".join(lines) + "\n")
+        return {"prelude": VECTORS.format(home=home), "more": EMBEDDINGS.format()}
 
 
 def free_port() -> int:

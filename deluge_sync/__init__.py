@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .stores.disk import DiskStore
     from .stores.memory import MemoryStore
     from .values.deltas import TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
+    from .values.embedding import Embedding, EmbedResponse, Ranked, RerankResponse
     from .values.errors import (
         AuthError,
         BadRequestError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         DecodeError,
         DelugeError,
         DelugeWarning,
+        EmbedError,
         ForkedError,
         JournalError,
         MissingKeyError,
@@ -87,6 +89,9 @@ __all__ = [
     "DelugeError",
     "DelugeWarning",
     "DiskStore",
+    "EmbedError",
+    "EmbedResponse",
+    "Embedding",
     "Estimate",
     "File",
     "ForkedError",
@@ -103,8 +108,10 @@ __all__ = [
     "PostprocessError",
     "PromptError",
     "QuotaExhaustedError",
+    "Ranked",
     "RefusalError",
     "Report",
+    "RerankResponse",
     "Response",
     "ResponseTooLargeError",
     "RouteStep",
@@ -145,6 +152,9 @@ _HOME = {
 }
 _HOME.update(dict.fromkeys(("BatchJob", "BatchPart", "BatchStatus"), ".batch.job"))
 _HOME.update(dict.fromkeys(("Response", "RouteStep", "TokenLogprob", "Usage"), ".values.response"))
+_HOME.update(
+    dict.fromkeys(("EmbedResponse", "Embedding", "Ranked", "RerankResponse"), ".values.embedding")
+)
 _HOME.update(dict.fromkeys(("MCPServer", "Tool"), ".values.tool"))
 _HOME.update(dict.fromkeys(("Audio", "File", "Image"), ".values.media"))
 _HOME.update(

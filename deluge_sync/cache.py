@@ -7,7 +7,7 @@ import functools
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple
 
 from .engine.cancellation import Cancellation
@@ -130,13 +130,8 @@ class Answers:
 
     def find(self, keys: Iterable[str]) -> dict[str, Answer]:
         """The answers there are, by key."""
-        records: Mapping[str, bytes] = {}
-        try:
-            records = dict(self._store.get_many(keys))
-        except Exception as error:  # a store may be the user's own
-            _warn(error)
         answers = {}
-        for key, record in records.items():
+        for key, record in self.records(keys).items():
             try:
                 answer = _answer(record)
                 if self._incomplete or is_complete(answer):
@@ -144,6 +139,21 @@ class Answers:
             except (ValueError, TypeError) as error:
                 warn_once(f"the cache holds a record that cannot be read: {error}")
         return answers
+
+    def records(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """What the store has, as it was put there, by key."""
+        try:
+            return dict(self._store.get_many(keys))
+        except Exception as error:  # a store may be the user's own
+            _warn(error)
+            return {}
+
+    def keep_record(self, key: str, record: bytes) -> None:
+        """Put into the store what is no answer of a chat."""
+        try:
+            self._store.put(key, record, tags=self._tags)
+        except Exception as error:
+            _warn(error)
 
     def once(
         self,

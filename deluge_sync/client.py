@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
@@ -20,23 +20,28 @@ from .batch.jobs import BatchJobs
 from .cache import flush
 from .call import AnyCall, Options
 from .catalog import client_options, load_catalog
+from .embeddings.places import Lists, Matrix, Places
+from .embeddings.run import EmbedRun
+from .embeddings.start import EmbedOptions, check_texts, embed_run
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .estimate import Estimate, estimated
 from .futures import OwnFuture
 from .journal import Journal, JournalFile
-from .options import CallOptions, divided
+from .options import CallOptions, divided, embedder_of, reranker_of
 from .pieces import Pieces, end_dropped
 from .plan import Plan
 from .process import ClientProcess, Job, ResponseFuture, Workers
 from .progress import Progress
+from .rankings.run import RerankOptions, RerankRun
 from .routes import check_priced, resolve_models
 from .run import LOOKUPS, Run
 from .settings import Settings, check_cost, check_count, check_seconds, checked_settings
 from .stats import Report, Tally
 from .values import media
 from .values.deltas import DELTAS, Delta, TextDelta
+from .values.embedding import Embedding, EmbedResponse, RerankResponse
 from .values.errors import (
     CallCancelledError,
     ConfigError,
@@ -627,6 +632,165 @@ class Client:
         """
         return self._batch_jobs.statuses()
 
+    # Embeddings and rankings
+
+    def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        input_type: str | None = None,
+        batch_size: int | None = None,
+        numpy: bool = False,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        max_cost: float | None = None,
+        progress: str | None = None,
+    ) -> Any:
+        """The vectors of all texts, in their order: a list of lists of floats, or with `numpy` one
+        float32 array of shape (texts, dimensions).
+
+        `texts` may be any iterable; the same text is sent once. A request holds `batch_size` texts
+        at most (256, or what the model takes), and no more than its limit of tokens. `model` is
+        another than the client's; `dimensions` shortens the vectors where the model can;
+        `input_type` is "document", "query", "classification", "clustering" or "similarity", for
+        models that want to know. `timeout` is seconds for all of it, `max_cost` US dollars.
+
+        Raises `EmbedError` where some texts have no vector: it names them, and its `responses` hold
+        all that came in. See `embed_parallel` for those alone.
+        """
+        places: Places = Matrix(_length(texts)) if numpy else Lists()
+        asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
+        return self._embed_run(texts, asked, model, timeout, max_cost, progress).whole(places)
+
+    def iter_embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        input_type: str | None = None,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        use_cache: bool = True,
+        max_cost: float | None = None,
+        progress: str | None = None,
+    ) -> Generator[Embedding, None, None]:
+        """The vectors one by one, in the order of the texts: `Embedding(index, vector, error)`.
+
+        Memory stays flat however many texts there are: of those read, some 16,000 at most wait
+        for their vectors. Otherwise as `embed`. Closing the
+        iterator cancels what is under way.
+        """
+        asked = EmbedOptions(dimensions, input_type, batch_size, use_cache, lazy=True)
+        return self._embed_run(texts, asked, model, timeout, max_cost, progress).each()
+
+    def _embed_responses(
+        self,
+        texts: Iterable[str],
+        asked: EmbedOptions,
+        *,
+        model: str | None,
+        timeout: float | None,
+        max_cost: float | None,
+        progress: str | None,
+    ) -> list[EmbedResponse]:
+        return self._embed_run(texts, asked, model, timeout, max_cost, progress).responses()
+
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        model: str | None = None,
+        top_k: int | None = None,
+        max_document_tokens: int | None = None,
+        timeout: float | None = None,
+        max_cost: float | None = None,
+    ) -> RerankResponse:
+        """The documents, the best answer to `query` first; with `top_k`, only the best.
+
+        More documents than the model takes at once are ranked in pieces where it scores each on its
+        own. `max_document_tokens` cuts each, where the vendor can. Raises what it failed with: a
+        `DelugeError`.
+        """
+        if isinstance(documents, (str, bytes)):
+            raise PromptError("documents must be a list of texts, not one text")
+        asked = RerankOptions(top_k, max_document_tokens)
+        run = self._rerank_run(asked, model, timeout, max_cost)
+        return run.one(query, documents).raise_for_error()
+
+    def _rerank_responses(
+        self,
+        queries: Iterable[Any],
+        documents: Iterable[Any],
+        asked: RerankOptions,
+        *,
+        model: str | None,
+        timeout: float | None,
+        max_cost: float | None,
+    ) -> list[RerankResponse]:
+        return self._rerank_run(asked, model, timeout, max_cost).many(queries, documents)
+
+    def _embed_run(
+        self,
+        texts: Iterable[str],
+        asked: EmbedOptions,
+        model: str | None,
+        timeout: float | None,
+        max_cost: float | None,
+        progress: str | None,
+    ) -> EmbedRun:
+        check_texts(texts)
+        chosen = self._other_model(model, embedder_of, "embed(texts, model=...)")
+        workers, tally = self._workers(), Tally(self._here.tally)
+        style = progress or self._settings.progress
+        return embed_run(
+            texts,
+            asked,
+            workers.routes.embedder(chosen),
+            self._settings,
+            workers,
+            tally=tally,
+            budget=self._budget(max_cost, chosen),
+            deadline=self._deadline(timeout),
+            progress=lambda: self._show(style, _length(texts), tally.report),
+        )
+
+    def _rerank_run(
+        self,
+        asked: RerankOptions,
+        model: str | None,
+        timeout: float | None,
+        max_cost: float | None,
+    ) -> RerankRun:
+        chosen = self._other_model(model, reranker_of, "rerank(query, documents, model=...)")
+        workers = self._workers()
+        return RerankRun(
+            workers.routes.reranker(chosen),
+            asked,
+            self._settings,
+            workers,
+            tally=self._here.tally,
+            budget=self._budget(max_cost, chosen),
+            deadline=self._deadline(timeout),
+        )
+
+    def _other_model(self, name: str | None, wire_of: Callable[[Model], str], how: str) -> Model:
+        """The model of that name, or the client's; `ConfigError` for one that cannot do it."""
+        if name is not None:
+            model = self._catalog.model(name, base_url=self._settings.base_url)
+        elif len(self._models) > 1:
+            raise ConfigError(f"this client has several models: say which, {how}")
+        else:
+            model = self._models[0]
+        try:
+            wire_of(model)
+        except ConfigError as error:
+            raise ConfigError(f"{error.message} ({how})") from None
+        return model
+
     # Lifecycle and numbers
 
     def open(self, total: int | None = None) -> Client:
@@ -774,13 +938,16 @@ class Client:
             settings.request_fields(asked),
         )
 
-    def _budget(self, max_cost: float | None) -> Budget | None:
+    def _budget(self, max_cost: float | None, *others: Model) -> Budget | None:
+        """What may be spent with this client's models, or with `others` of the catalog."""
         check_cost("max_cost", max_cost)
         budget = self._here.budget
+        if max_cost is None and (budget is None or not others):
+            return budget
+        for model in others or self._models:
+            check_priced(model)
         if max_cost is None:
             return budget
-        for model in self._models:
-            check_priced(model)
         return Budget(max_cost, parent=budget)
 
     def _completed(self, plan: Plan, prompt: Any) -> Response:
@@ -942,6 +1109,11 @@ def _check_many(prompts: Any, many: str, one: str) -> None:
             f"{many} takes many prompts, this is one {type(prompts).__name__}: "
             f"use {one}(prompt) or {many}([prompt])"
         )
+
+
+def _length(texts: Iterable[Any]) -> int | None:
+    """How many there are, where they can be counted without reading them."""
+    return len(texts) if isinstance(texts, Sized) else None
 
 
 def _nothing() -> None:

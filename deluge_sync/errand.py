@@ -80,9 +80,11 @@ class Errand:
         amounts: Weights = ONE_REQUEST,
         drawn: Callable[[Result], Optional[Weights]] | None = None,
         limits: Callable[[HttpResponse], Iterable[LimitHint]] | None = None,
+        sending: Callable[[], object] = lambda: None,
     ) -> Result:
         """Send one request that is expected to draw `amounts`; gives what `read` makes of the
         answer. `drawn` tells of that what it did draw, `limits` of the answer what it says of them.
+        `sending` is called when the limits let it go.
         """
         reservations = self.route.reserve(
             amounts, deadline=self.deadline, cancellation=self._cancellation
@@ -92,6 +94,7 @@ class Errand:
         used: Weights | None = None
         succeeded = False
         try:
+            sending()
             head = self._send(request)
             result = read(head)
             succeeded = True

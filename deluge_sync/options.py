@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from .adapters import EMBEDDERS, RERANKERS
+from .adapters import ADAPTERS, EMBEDDERS, RERANKERS
 from .catalog import Catalog
 from .values.errors import ConfigError
 from .values.model import Model
@@ -173,6 +173,12 @@ def adapter_of(model: Model, responses_api: bool | None, *, tools: bool = False)
 
     `tools` says that function tools are offered: some models take them in Responses only.
     """
+    kind = kind_of(model)
+    if kind != "chat":
+        use = "embed() and iter_embed()" if kind == "embedding" else "rerank()"
+        raise ConfigError(
+            f"{model.name} cannot be called for chat: it is a model for {kind}, so use {use}"
+        )
     if responses_api is None:
         responses_api = _needs_responses_api(model, tools)
     if not responses_api:
@@ -187,6 +193,22 @@ def adapter_of(model: Model, responses_api: bool | None, *, tools: bool = False)
             f"previous_response_id{hint}"
         )
     return "openai_responses"
+
+
+def kind_of(model: Model) -> str:
+    """What `model` is for: "chat", "embedding" or "rerank"; `ConfigError` for one that we cannot
+    talk to. Of an id that no configuration describes the provider's wire format tells.
+    """
+    adapter = model.provider.adapter
+    if model.mode == "embedding" or (not model.listed and adapter in EMBEDDERS):
+        embedder_of(model)
+        return "embedding"
+    if model.mode == "rerank" or (not model.listed and adapter in RERANKERS):
+        reranker_of(model)
+        return "rerank"
+    if adapter not in ADAPTERS:
+        raise ConfigError(f"{model.name} cannot be called for chat over {adapter!r}")
+    return "chat"
 
 
 def embedder_of(model: Model) -> str:

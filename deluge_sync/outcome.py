@@ -31,7 +31,7 @@ def attach(error: DelugeError | None, response: Response) -> None:
     """Have `error` know its response, and keep nothing else in memory."""
     if error is not None:
         error.response = response
-        _forget_frames(error)
+        forget_frames(error)
 
 
 def postprocessed(response: Response, postprocess: Postprocess | None) -> Response:
@@ -56,7 +56,7 @@ def postprocessed(response: Response, postprocess: Postprocess | None) -> Respon
     return response.replace(error=error)
 
 
-def _forget_frames(error: BaseException) -> None:
+def forget_frames(error: BaseException) -> None:
     """Take the tracebacks off `error` and its causes: their frames keep the call in memory."""
     seen: set[int] = set()
     link: BaseException | None = error

@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .adapters import ADAPTERS
+from .adapters import ADAPTERS, EMBEDDERS, RERANKERS, EmbedAdapter, RerankAdapter
 from .cache import Answers, KeySpace, owner_of
 from .call import AnyCall, CallRoute
 from .catalog import Catalog, api_key_for, located, retirement_notice
@@ -21,7 +21,7 @@ from .engine.retry import RetryPolicy
 from .engine.runtime import Runtime
 from .launch import launched_url
 from .notices import warn_once
-from .options import adapter_of
+from .options import adapter_of, embedder_of, kind_of, reranker_of
 from .outlay import unpriced
 from .route import Route
 from .settings import Settings
@@ -53,12 +53,11 @@ MOST_PARAMS = 1_024
 def resolve_models(settings: Settings, catalog: Catalog) -> tuple[Model, ...]:
     """The models of `settings.model_names`; each must be one we can talk to."""
     models = tuple(catalog.model(name, base_url=settings.base_url) for name in settings.model_names)
+    kinds = {kind_of(model): model.name for model in models}
+    if len(kinds) > 1:
+        told = ", ".join(f"{name} is one for {kind}" for kind, name in kinds.items())
+        raise ConfigError(f"the models of one client must be of one kind: {told}")
     for model in models:
-        if model.mode not in ("chat", "responses") or model.provider.adapter not in ADAPTERS:
-            raise ConfigError(
-                f"{model.name} cannot be called for chat: it is a model for {model.mode} "
-                f"over {model.provider.adapter!r}"
-            )
         notice = retirement_notice(model, date.today())
         if notice:
             warn_once(notice)
@@ -69,7 +68,8 @@ def resolve_models(settings: Settings, catalog: Catalog) -> tuple[Model, ...]:
 
 def check_priced(model: Model) -> None:
     """Raise `ConfigError` for a model that a budget cannot be kept with."""
-    if model.prices.ceiling(1, 1) is None:
+    per_search = model.mode == "rerank" and model.prices.per_search is not None
+    if model.prices.ceiling(1, 1) is None and not per_search:
         raise ConfigError(unpriced(model))
 
 
@@ -96,6 +96,7 @@ class Routes:
         self._models = models
         self._runtime = runtime
         self._routes: dict[tuple[str, str | None, bool | None, bool], CallRoute] = {}
+        self._others: dict[tuple[str, str], Route[Any]] = {}
         self._params: dict[tuple[int, SamplingParams], SamplingParams] = {}
         self._latest: tuple[CallRoute | None, SamplingParams, SamplingParams]
         self._latest = (None, SamplingParams(), SamplingParams())
@@ -193,8 +194,40 @@ class Routes:
         route = self._routes.get(key)
         if route is None:
             adapter = adapter_of(model, responses_api, tools=tools)
-            route = self._routes.setdefault(key, self._make(model, adapter))
+            made: CallRoute = self._make(model, adapter, ADAPTERS[adapter])
+            route = self._routes.setdefault(key, made)
         return route
+
+    def embedder(self, model: Model) -> Route[EmbedAdapter]:
+        """The route to `model` for embeddings; `ConfigError` for one that gives none."""
+        return self._other(model, embedder_of(model), EMBEDDERS)
+
+    def reranker(self, model: Model) -> Route[RerankAdapter]:
+        """The route to `model` for rankings; `ConfigError` for one that gives none."""
+        return self._other(model, reranker_of(model), RERANKERS)
+
+    def _other(self, model: Model, wire: str, adapters: Mapping[str, Any]) -> Route[Any]:
+        key = (model.name, wire)
+        route = self._others.get(key)
+        if route is None:
+            self._check_its_key(model)
+            made = self._make(model, wire, adapters[wire])
+            route = self._others.setdefault(key, made)
+        return route
+
+    def _check_its_key(self, model: Model) -> None:
+        """Raise `ConfigError` for a model of another vendor than the client's `api_key` is for. At
+        a `base_url` all models are one vendor's.
+        """
+        settings = self._settings
+        providers = {own.provider.name for own in self._models}
+        if settings.api_key is None or settings.base_url is not None:
+            return
+        if model.provider.name not in providers:
+            raise ConfigError(
+                f"{model.name} needs a client of its own: this one's api_key is for "
+                f"{', '.join(sorted(providers))}"
+            )
 
     def over(self, model: Model, wire: str) -> CallRoute:
         """The route to `model` over the wire format of that name."""
@@ -271,13 +304,14 @@ class Routes:
 
     def status(self) -> str:
         """A few words on what is under way and what holds the next call back."""
-        accounts = (route.lanes[-1] for route in tuple(self._routes.values()))
+        routes = (*self._routes.values(), *self._others.values())
+        accounts = (route.lanes[-1] for route in routes)
         waits = (lane.bottleneck() for lane in (self.own_limits, *accounts))
         limit = next(filter(None, waits), "")
         words = f"{self.own_limits.in_flight} in flight"
         return f"{words}, limited by {limit}" if limit else words
 
-    def _make(self, model: Model, adapter: str) -> CallRoute:
+    def _make(self, model: Model, wire: str, adapter: Any) -> Route[Any]:
         model = _reachable(model)
         secret = self._secret(model)
         signer = signer_of(model.provider) if secret is None else None
@@ -288,7 +322,7 @@ class Routes:
             )
         return Route(
             model=model,
-            adapter=ADAPTERS[adapter],
+            adapter=adapter,
             credentials=_credentials(model, secret),
             lanes=(self.own_limits, self._lane(model, secret)),
             transport=self._transport(model),
@@ -299,7 +333,7 @@ class Routes:
                 base_url=model.provider.base_url,
                 server=model.provider.launch or model.provider.base_url,
             ),
-            wire=adapter,
+            wire=wire,
             answers=self.answers,
             signer=signer,
         )

@@ -75,14 +75,16 @@ class Tally:
             self._errors: Counter[str] = Counter()
             self._latencies: Counter[int] = Counter()
 
-    def add(self, response: Response, retries: Iterable[str] = ()) -> None:
-        """Count one finished call; `retries` names why each of its retries was made."""
+    def add(self, response: Response, retries: Iterable[str] = (), *, prompts: int = 1) -> None:
+        """Count one finished call; `retries` names why each of its retries was made. It may be one
+        of several `prompts`: texts to be embedded.
+        """
         with self._lock:
-            self._prompts += 1
+            self._prompts += prompts
             self._attempts += response.attempts
-            self._cached += response.cached
+            self._cached += prompts * response.cached
             if response.error is not None:
-                self._errors[response.error.kind] += 1
+                self._errors[response.error.kind] += prompts
             elif response.latency and not response.cached:
                 self._latencies[int(math.log(response.latency) / GROWTH)] += 1
             if response.cached:
@@ -98,7 +100,7 @@ class Tally:
             if retries:
                 self._retries.update(retries)
         if self._parent is not None:
-            self._parent.add(response, retries)
+            self._parent.add(response, retries, prompts=prompts)
 
     def restore(self) -> None:
         """Count one answer that was there from an earlier run."""

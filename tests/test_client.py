@@ -437,8 +437,9 @@ def test_an_unknown_model_is_named_with_what_is_close() -> None:
 
 
 def test_a_model_that_does_not_chat_is_refused() -> None:
-    with pytest.raises(ConfigError, match="embedding"):
-        Client("text-embedding-3-small")
+    client = Client("text-embedding-3-small", api_key="k")
+    with pytest.raises(ConfigError, match="it is a model for embedding"):
+        client.complete("Hi")
 
 
 def test_clients_of_one_account_share_its_limits(sandbox: Sandbox) -> None:

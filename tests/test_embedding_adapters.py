@@ -694,3 +694,49 @@ def test_the_voyage_sdk_sends_and_reads_the_same(values: Any) -> None:
         return found.embeddings
 
     same_as_sdk("voyage_embeddings", model_of("voyage_embeddings"), request, ask, values)
+
+
+LONG_VECTOR = [index / 1000 for index in range(400)]
+
+
+def long_answer(**more: Any) -> bytes:
+    """Two vectors long enough to be read the quick way, and one that is not."""
+    values = [packed(LONG_VECTOR), packed(LONG_VECTOR[::-1])]
+    data = [{"index": index, "embedding": value} for index, value in enumerate(values)]
+    return json.dumps({"data": data, "usage": {"prompt_tokens": 3}, **more}).encode()
+
+
+def read_long(body: bytes) -> Embedded:
+    name = "openai_embeddings"
+    response = HttpResponse(200, {}, body)
+    return EMBEDDERS[name].decode(response, EmbedRequest(("a", "b")), model_of(name))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"note": 'a "quoted" word \\'}, {"id": "x" * 300}, {"error": None}, {"note": "ü😀"}],
+)
+def test_long_vectors_are_read_alike_whatever_stands_beside_them(more: dict[str, Any]) -> None:
+    found = read_long(long_answer(**more))
+    exact = array("f", LONG_VECTOR)
+    assert found.vectors == (exact, exact[::-1])
+    assert found.response_id == more.get("id")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"}]', b"}]", "not JSON"),  # a string that does not end
+        (b'"index": 1', b'"index": 0', "twice"),
+        (b"AAAAA", b"A\nAAA", "base64"),
+        (b"AAAAA", b"A\xffAAA", "base64"),
+        (b'{"data"', b'{"error": {"message": "busy"}, "data"', "busy"),
+    ],
+)
+def test_a_long_answer_that_is_broken_is_one_of_our_errors(
+    old: bytes, new: bytes, words: str
+) -> None:
+    body = long_answer()
+    assert old in body
+    with pytest.raises(CallError, match=words):
+        read_long(body.replace(old, new, 1))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import pytest
 
 from deluge_sync import Client, Conversation, Response
+from deluge_sync.embed import embed_parallel, stack_results
+from deluge_sync.rerank import rerank_parallel
 from deluge_sync.testing import Sandbox
 
 
@@ -78,3 +80,22 @@ def test_background_mode(sandbox: Sandbox) -> None:
 def test_completions_only() -> None:
     texts = Client("gpt-4.1-mini").map(["a", "b"], return_completions_only=True, progress="none")
     assert texts == ["a", "b"]
+
+
+def test_embeddings() -> None:
+    def embed_docs(texts: list[str]) -> list[list[float]]:
+        responses = embed_parallel(texts, model="text-embedding-3-small")
+        return stack_results(responses)
+
+    assert [len(vector) for vector in embed_docs(["hello", "world"])] == [1536, 1536]
+
+
+def test_reranking(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CO_API_KEY", "test")
+    monkeypatch.setenv("CO_API_URL", sandbox.anthropic_url)
+
+    def rerank(query: str, documents: list[str]) -> list[str]:
+        results = rerank_parallel([query], [documents])
+        return results[0].ranked_documents
+
+    assert rerank("hello world", ["good night", "hello, world"]) == ["hello, world", "good night"]

@@ -17,6 +17,9 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _from_json = json.JSONDecoder().raw_decode
 """Half the cost of `json.loads` where the text is a chunk of a stream."""
 
+LONG, LONG_MARK = 256, "\0"
+"""Bytes of a string from which on `load_long_apart` has it apart, and what it puts in its place."""
+
 _SPACES = " \t\n\r"
 """What may stand around a JSON value."""
 
@@ -84,6 +87,25 @@ def load(body: bytes | str) -> Any:
         return _parse(text[1:] if text.startswith("\ufeff") else text)
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not JSON ({error})") from None
+
+
+def load_long_apart(body: bytes) -> tuple[Any, list[bytes]] | None:
+    """The JSON value in `body` without its long strings, and those as bytes: in place of each
+    stands `LONG_MARK` and its number, which no string of JSON can be. None where they cannot be
+    told apart so; a `MalformedError` for what is no JSON. Their bytes are not looked at.
+
+    A body of vectors is nearly all strings, which JSON's reader looks at byte by byte: this takes a
+    fifth of its time.
+    """
+    if b"\\" in body:
+        return None  # else each quote begins or ends a string
+    pieces = body.split(b'"')
+    longs = []
+    for at in range(1, len(pieces), 2):
+        if len(pieces[at]) >= LONG:
+            longs.append(pieces[at])
+            pieces[at] = b"\\u0000%d" % (len(longs) - 1)
+    return load(b'"'.join(pieces)), longs
 
 
 def load_arguments(value: Any, where: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..values.errors import DecodeError
 from ..values.model import Model
 from ..values.response import Usage
 from ..values.wire import HttpResponse
-from .body import MalformedError, as_list, as_object
+from .body import LONG_MARK, MalformedError, as_list, as_object, details, load_long_apart
 from .failures import Fault, read_answer, unreadable
 from .packs import sized
 
@@ -36,9 +36,31 @@ def decode_embedded(
         model,
         lambda body, _response, _model: read(body, request),
         lambda body, status: sized(fault(body, status), status),
+        lambda response: _read_packed(response, request, read),
     )
     _check_dimensions(found, response, request, model)
     return found
+
+
+def _read_packed(
+    response: HttpResponse,
+    request: EmbedRequest,
+    read: Callable[[dict[str, Any], EmbedRequest], Embedded],
+) -> Embedded | None:
+    """The vectors of a good body that has them in base64, in OpenAI's shape; None for others."""
+    apart = load_long_apart(response.body)
+    if apart is None or not apart[1]:
+        return None
+    body, longs = apart
+    if type(body) is not dict or body.get("error") or type(body.get("data")) is not list:
+        return None
+    put_back = 0
+    for item in body["data"]:
+        value = details(item, "embedding")
+        if type(value) is str and value.startswith(LONG_MARK):
+            item["embedding"] = longs[int(value[1:])]
+            put_back += 1
+    return read(body, request) if put_back == len(longs) else None
 
 
 def embedded(
@@ -101,7 +123,7 @@ def _check_dimensions(
 
 
 def _vector(value: Any, index: int) -> array[float]:
-    if type(value) is str:
+    if type(value) in (str, bytes):
         vector = _unpacked(value, index)
     else:
         try:
@@ -115,7 +137,7 @@ def _vector(value: Any, index: int) -> array[float]:
     return vector
 
 
-def _unpacked(text: str, index: int) -> array[float]:
+def _unpacked(text: str | bytes, index: int) -> array[float]:
     """The floats whose little-endian bytes `text` is in base64."""
     try:
         packed = binascii.a2b_base64(text)

@@ -23,6 +23,7 @@
         DeadlineExceededError (also TimeoutError)
         CallCancelledError
         ForkedError           the process forked while this call was under way
+        EmbedError            some texts have no vector; `responses` has what came in
         PostprocessError      the caller's own `postprocess` raised
         BudgetExceeded        the worst case of this call does not fit what is left of `max_cost`
       ToolError               a tool failed; the message is for the model to read
@@ -205,6 +206,16 @@ class ForkedError(CallError):
     """The process forked while this call was under way: its thread stayed in the parent."""
 
     kind = "forked"
+
+
+class EmbedError(CallError):
+    """Some texts have no vector: those at `positions`. `responses` has every `EmbedResponse`, the
+    good ones too, so that nothing that was paid for is lost.
+    """
+
+    kind = "embed"
+    positions: tuple[int, ...] = ()
+    responses: tuple[Any, ...] = ()
 
 
 class PostprocessError(CallError):

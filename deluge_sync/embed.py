@@ -1,0 +1,98 @@
+"""Embeddings of many texts at once, response by response, and stacked into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from .client import Client
+from .embeddings.places import Lists, Matrix, Places
+from .embeddings.run import failure
+from .embeddings.start import EmbedOptions
+from .values.embedding import Embedding, EmbedResponse
+from .values.errors import ConfigError, DecodeError, EmbedError
+
+__all__ = ["EmbedError", "EmbedResponse", "Embedding", "embed_parallel", "stack_results"]
+
+
+def embed_parallel(
+    texts: Iterable[str],
+    model: str = "text-embedding-3-small",
+    *,
+    client: Client | None = None,
+    dimensions: int | None = None,
+    input_type: str | None = None,
+    batch_size: int | None = None,
+    timeout: float | None = None,
+    use_cache: bool = True,
+    max_cost: float | None = None,
+    progress: str | None = None,
+    **client_options: Any,
+) -> list[EmbedResponse]:
+    """The vectors of all texts: one response for each request that was made, and one for what the
+    cache had, in the order of their first texts.
+
+    Failures are responses with an `error`; they cost the others nothing. It is sent by `client`,
+    or by a client made for it with `client_options` (`api_key`, `base_url`,
+    `max_requests_per_minute`, `cache`, ...). The other options are those of `Client.embed`.
+    """
+    asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
+    if client is not None and client_options:
+        names = ", ".join(sorted(client_options))
+        raise ConfigError(f"give a client or its options, not both: {names}")
+    with Client(model, **client_options) if client is None else nullcontext(client) as sender:
+        return sender._embed_responses(
+            texts,
+            asked,
+            model=model,
+            timeout=timeout,
+            max_cost=max_cost,
+            progress=progress,
+        )
+
+
+def stack_results(
+    responses: Iterable[EmbedResponse], *, numpy: bool = False, missing: str = "error"
+) -> Any:
+    """The vectors of all texts in their order, out of the responses of one `embed_parallel`: a list
+    of lists of floats, or with `numpy` one float32 array of shape (texts, dimensions).
+
+    Where some texts have no vector it raises `EmbedError`, which names them; with `missing="none"`
+    they get None, or a row of NaN.
+    """
+    if missing not in ("error", "none"):
+        raise ConfigError(f"missing must be 'error' or 'none', not {missing!r}")
+    every = list(responses)
+    places: Places = Matrix() if numpy else Lists()
+    repeats: dict[int, Sequence[int]] = {}
+    count = size = 0
+    gaps: list[int] = []
+    for response in every:
+        firsts = [positions[0] for positions in response.indices]
+        count = max([count, *(max(positions) + 1 for positions in response.indices)])
+        if response.error is not None:
+            gaps += [position for positions in response.indices for position in positions]
+            continue
+        size = _checked_size(response, size)
+        places.put(firsts, response.vectors)
+        repeats.update((one[0], one[1:]) for one in response.indices if len(one) > 1)
+    if gaps and missing == "error":
+        first = next(response.error for response in every if response.error is not None)
+        raise failure(every, count, first) from first
+    whole = places.whole(count, repeats, size)
+    if numpy and gaps and size:
+        whole[gaps] = float("nan")
+    return whole
+
+
+def _checked_size(response: EmbedResponse, size: int) -> int:
+    """The vectors' length, which all have."""
+    for positions, vector in zip(response.indices, response.vectors):
+        if size and len(vector) != size:
+            raise DecodeError(
+                f"the vector of text {positions[0]} has {len(vector)} numbers, those before it "
+                f"have {size}"
+            )
+        size = len(vector)
+    return size

@@ -1,0 +1,242 @@
+"""One call of `embed` or `iter_embed`: texts in, vectors out, with the packs in between."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from array import array
+from collections.abc import Generator, Iterator, Sequence
+from contextvars import Context, copy_context
+from typing import Any, Callable, NamedTuple
+
+from ..engine.cancellation import Cancellation
+from ..engine.crew import Crew
+from ..engine.window import Window
+from ..progress import Progress
+from ..stats import Tally
+from ..values.embedding import Embedding, EmbedResponse
+from ..values.errors import CallCancelledError, DecodeError, DelugeError, EmbedError
+from ..values.response import Response
+from .packs import Item, Known, Reader
+from .places import Arrays, Places
+from .sending import Part, Sender
+
+TEXTS_IN_FLIGHT = 8_192
+"""Texts whose answers may come at the same time, however many threads there are: each answer is in
+memory several times while it is read."""
+
+MOST_TOLD = 3
+"""Texts that an error tells of."""
+
+
+class Done(NamedTuple):
+    """A pack, or what was known already, and what came of it."""
+
+    item: Item
+    parts: list[Part]
+
+
+class EmbedRun:
+    """Has workers send what the reader packs, and puts the vectors in their places."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        sender: Sender,
+        *,
+        model: str,
+        execute: Callable[[Callable[[], None]], object],
+        width: int,
+        cancellation: Cancellation,
+        tally: Tally,
+        progress: Callable[[], Progress],
+    ) -> None:
+        self._reader = reader
+        self._sender = sender
+        self._model = model
+        self._crew = Crew(execute, size=width)
+        self._width = width
+        self._cancellation = cancellation
+        self._tally = tally
+        self._progress = progress
+        self._size: int | None = None
+        self._parts: list[Part] = []
+
+    def whole(self, places: Places) -> Any:
+        """What `places` make of all vectors; `EmbedError` where one is missing."""
+        try:
+            self._gather(places)
+        except CallCancelledError as error:  # the client was closed: no more can be begun
+            raise self._failure(places, error) from error
+        first = next((part.error for part in self._parts if part.error is not None), None)
+        if first is not None:
+            raise self._failure(places, first) from first
+        return places.whole(self._reader.read, self._reader.repeats, self._size or 0)
+
+    def responses(self) -> list[EmbedResponse]:
+        """One for each request, and for what the cache had, in the order of their first texts."""
+        places = Arrays()
+        try:
+            self._gather(places)
+        except CallCancelledError as error:
+            raise self._failure(places, error) from error
+        return self._responses(places)
+
+    def each(self) -> Generator[Embedding, None, None]:
+        """The outcome of each text, in order. Leaving early cancels what is under way."""
+        ready: dict[int, Embedding] = {}
+        turn = 0
+        reader = self._reader
+        with contextlib.closing(self._done(ordered=True)) as every:
+            for done in every:
+                for part in done.parts:
+                    ready.update((one.index, one) for one in self._outcomes(part))
+                reader.forget(done.item)
+                while turn in ready:
+                    yield ready.pop(turn)
+                    turn += 1
+
+    def _outcomes(self, part: Part) -> Iterator[Embedding]:
+        self._check_size(part)
+        for at, position in enumerate(part.positions):
+            vector = None if part.error is not None else part.vectors[at]
+            for place in (position, *self._reader.repeats.pop(position, ())):
+                yield Embedding(place, vector, part.error)
+
+    def _gather(self, places: Places) -> None:
+        for done in self._done(ordered=False):
+            for part in done.parts:
+                self._check_size(part)
+                if part.error is None:
+                    places.put(part.positions, part.vectors)
+                part.vectors = ()
+                self._parts.append(part)
+
+    def _done(self, *, ordered: bool) -> Generator[Done, None, None]:
+        progress = self._progress()
+        window: Window[Done] = Window(
+            self._reader.items(), self._start, width=self._width, tick=progress.tick
+        )
+        try:
+            for _, done in window.in_order() if ordered else window.in_bulk():
+                yield done
+        finally:
+            self._cancellation.cancel()
+            progress.close()
+
+    def _start(self, index: int, item: Item, put: Callable[[tuple[int, Done]], None]) -> None:
+        if isinstance(item, Known):
+            put((index, Done(item, self._known(item))))
+            return
+        self._crew.do(functools.partial(self._work, index, item, copy_context(), put))
+
+    def _known(self, known: Known) -> list[Part]:
+        parts = [Part([position], error=error) for position, error in known.bad]
+        if known.found:
+            positions, _, vectors = zip(*known.found)
+            parts.append(Part(list(positions), vectors, cost=0.0, cached=True))
+        for part in parts:
+            self._count(part, len(part.positions))
+        if known.repeated:
+            self._tally.add(Response(self._model, cached=True), prompts=known.repeated)
+        return parts
+
+    def _work(
+        self, index: int, item: Any, context: Context, put: Callable[[tuple[int, Done]], None]
+    ) -> None:
+        """Send one pack; called by a worker."""
+        parts = context.run(self._sender.send, item)
+        for part in parts:
+            self._count(part, len(part.positions))
+        put((index, Done(item, parts)))
+
+    def _count(self, part: Part, texts: int) -> None:
+        response = Response(
+            self._model,
+            usage=None if part.cached or part.error is not None else part.usage,
+            cost=part.cost,
+            error=part.error,
+            attempts=part.attempts,
+            latency=part.latency,
+            cached=part.cached,
+        )
+        self._tally.add(response, part.retries, prompts=texts)
+
+    def _check_size(self, part: Part) -> None:
+        """Make an error of a part whose vectors are of another length than those before."""
+        if part.error is not None:
+            return
+        # Those of one answer are of one length: its reader sees to that.
+        vectors = part.vectors if part.cached else part.vectors[:1]
+        for position, vector in zip(part.positions, vectors):
+            if self._size is None:
+                self._size = len(vector)
+            if len(vector) != self._size:
+                part.error = DecodeError(
+                    f"the vector of text {position} has {len(vector)} numbers, those before it "
+                    f"have {self._size}" + (" (it is from the cache)" if part.cached else "")
+                )
+                part.error.retryable = False
+                return
+
+    def _responses(self, places: Places) -> list[EmbedResponse]:
+        self._parts.sort(key=lambda part: part.positions[0])
+        return [self._response(part, places) for part in _merged(self._parts)]
+
+    def _response(self, part: Part, places: Places) -> EmbedResponse:
+        repeats = self._reader.repeats
+        vectors: Sequence[array[float]] = ()
+        if part.error is None:
+            vectors = [places.vector(position) for position in part.positions]
+        return EmbedResponse(
+            model=self._model,
+            indices=tuple((position, *repeats.get(position, ())) for position in part.positions),
+            vectors=tuple(vectors),
+            usage=part.usage,
+            cost=part.cost,
+            error=part.error,
+            attempts=part.attempts,
+            cached=part.cached,
+        )
+
+    def _failure(self, places: Places, first: DelugeError) -> EmbedError:
+        return failure(self._responses(places), self._reader.read, first)
+
+
+def failure(
+    responses: Sequence[EmbedResponse], count: int, first: DelugeError | None
+) -> EmbedError:
+    """The error that names the texts without a vector, `count` being all."""
+    given = {
+        position
+        for response in responses
+        if response.error is None
+        for positions in response.indices
+        for position in positions
+    }
+    missing = tuple(position for position in range(count) if position not in given)
+    told = [
+        f"text {response.indices[0][0]}: {response.error.message}"
+        if not response.error.message.startswith("text ")
+        else response.error.message
+        for response in responses
+        if response.error is not None
+    ]
+    if not told and first is not None:
+        told = [first.message]
+    more = f"; and {len(told) - MOST_TOLD} more errors" if len(told) > MOST_TOLD else ""
+    return EmbedError(
+        f"{len(missing)} of {count} texts have no vector: {'; '.join(told[:MOST_TOLD])}{more}",
+        positions=missing,
+        responses=tuple(responses),
+    )
+
+
+def _merged(parts: Sequence[Part]) -> Sequence[Part]:
+    """`parts`, with all that the cache had in one."""
+    cached = [part for part in parts if part.cached and part.error is None]
+    if len(cached) < 2:
+        return parts
+    positions = [position for part in cached for position in part.positions]
+    rest = [part for part in parts if not (part.cached and part.error is None)]
+    return [Part(positions, cost=0.0, cached=True), *rest]

@@ -1,0 +1,1 @@
+"""The engine of rankings: queries and their documents sent, and pieces of long lists merged."""

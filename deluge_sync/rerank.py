@@ -1,0 +1,47 @@
+"""Rankings of the documents of many queries at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+from .client import Client
+from .rankings.run import RerankOptions
+from .values.embedding import Ranked, RerankResponse
+from .values.errors import ConfigError
+
+__all__ = ["Ranked", "RerankResponse", "rerank_parallel"]
+
+
+def rerank_parallel(
+    queries: Iterable[str],
+    documents: Iterable[Iterable[str]],
+    model: str = "cohere/rerank-v5.0-fast",
+    *,
+    top_k: int | None = None,
+    max_document_tokens: int | None = None,
+    client: Client | None = None,
+    timeout: float | None = None,
+    max_cost: float | None = None,
+    **client_options: Any,
+) -> list[RerankResponse]:
+    """One response for each query, in their order; `documents` has a list for each of them.
+
+    Failures are responses with an `error`; they cost the others nothing. It is sent by `client`,
+    or by a client made for it with `client_options` (`api_key`, `base_url`, ...). The other options
+    are those of `Client.rerank`; `timeout` is seconds for all of it, `max_cost` US dollars.
+    """
+    asked = RerankOptions(top_k, max_document_tokens)
+    if client is not None and client_options:
+        names = ", ".join(sorted(client_options))
+        raise ConfigError(f"give a client or its options, not both: {names}")
+    with Client(model, **client_options) if client is None else nullcontext(client) as sender:
+        return sender._rerank_responses(
+            queries,
+            documents,
+            asked,
+            model=model,
+            timeout=timeout,
+            max_cost=max_cost,
+        )
