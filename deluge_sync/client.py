@@ -22,14 +22,14 @@ from .call import AnyCall, Options
 from .catalog import client_options, load_catalog
 from .embeddings.places import Lists, Matrix, Places
 from .embeddings.run import EmbedRun
-from .embeddings.start import EmbedOptions, check_texts, embed_run
+from .embeddings.start import EmbedOptions, check_texts, embed_options, embed_run
 from .engine.budget import Budget
 from .engine.cancellation import Cancellation
 from .engine.clock import monotonic
 from .estimate import Estimate, estimated
 from .futures import OwnFuture
 from .journal import Journal, JournalFile
-from .options import CallOptions, divided, embedder_of, reranker_of
+from .options import CallOptions, divided, embedder_of, kind_of, reranker_of
 from .pieces import Pieces, end_dropped
 from .plan import Plan
 from .process import ClientProcess, Job, ResponseFuture, Workers
@@ -578,7 +578,9 @@ class Client:
         A prompt that cannot be sent is named in a warning; its response will have the error. Where
         none can, that error is raised. With a `job_id` of your own, the same call made again, by
         whatever process, goes on with the job: nothing is submitted twice. `max_cost` is US dollars
-        that the job may cost at worst; `options` are those of `complete`.
+        that the job may cost at worst; `options` are those of `complete`. A client of an embedding
+        model has texts embedded, with `dimensions` and `input_type`; each gives an `EmbedResponse`,
+        and `stack_results(job.results())` the vectors.
 
         Raises `BatchError` for a provider without batches, a client of several models, and a
         `job_id` of another job; and what submitting failed with.
@@ -587,13 +589,17 @@ class Client:
         check_count("batch_size", batch_size)
         if max_enqueued_tokens is not None:
             check_count("max_enqueued_tokens", max_enqueued_tokens)
-        if options.get("repair"):
-            raise ConfigError("repair cannot ask again within a batch: use map()")
-        plan = self._plan({**options, "repair": 0}, use_cache, cache_salt, free=True)
-        return self._batch_jobs.submit(
+        jobs = self._batch_jobs
+        if kind_of(self._models[0]) == "embedding":
+            work = jobs.texts(embed_options(options, use_cache), self._settings)
+        else:
+            if options.get("repair"):
+                raise ConfigError("repair cannot ask again within a batch: use map()")
+            plan = self._plan({**options, "repair": 0}, use_cache, cache_salt, free=True)
+            work = jobs.prompts(plan, self._sent(plan))
+        return jobs.submit(
             prompts,
-            plan,
-            sent=self._sent(plan),
+            work,
             batch_size=batch_size,
             job_id=job_id,
             max_enqueued_tokens=max_enqueued_tokens,

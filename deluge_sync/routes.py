@@ -233,11 +233,10 @@ class Routes:
         """The route to `model` over the wire format of that name."""
         return self.to(model, responses_api=wire == "openai_responses")
 
-    def for_batches(self, model: Model, wire: str) -> CallRoute:
-        """The same for batches and their files: these have limits of their own, and a queue that is
-        full says nothing of live calls.
+    def for_batches(self, route: Route[Any]) -> Route[Any]:
+        """The same route for batches and their files: these have limits of their own, and a queue
+        that is full says nothing of live calls.
         """
-        route = self.over(model, wire)
         provider = route.model.provider
         key = (provider.name, provider.base_url, route.credentials, "batches")
         name = f"{provider.name}/batches"

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .values.embedding import EmbedResponse
 from .values.plain import (
     MalformedError,
     logprobs_from_plain,
@@ -122,6 +123,21 @@ def row_of(response: Response, prompt: Any, origin: Origin | None = None) -> dic
     if origin is not None:
         row["request"] = origin.text
     return row
+
+
+def embedding_row_of(response: EmbedResponse) -> dict[str, Any]:
+    """The response of one text as a row."""
+    error = response.error
+    return {
+        "index": response.indices[0][0],
+        "embedding": response.vectors[0].tolist() if response.vectors else None,
+        "error": None if error is None else f"{error.kind}: {error}",
+        "model": response.model,
+        "usage": response.usage._asdict(),
+        "cost": response.cost,
+        "cached": response.cached,
+        "attempts": response.attempts,
+    }
 
 
 def line_of(row: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from deluge_sync import (
 )
 from deluge_sync.batch import job as job_module
 from deluge_sync.batch import steps as steps_module
+from deluge_sync.embed import EmbedError, stack_results
 from deluge_sync.testing import BatchScript, Fault, Sandbox
 
 VENDORS = {
@@ -166,6 +167,67 @@ def test_postprocess_runs_once_for_each_good_response(sandbox: Sandbox, tmp_path
     client = client_of(sandbox, tmp_path, postprocess=note)
     list(client.submit_batch_job(prompts(3)).results())
     assert seen == [0, 1, 2]
+
+
+# Texts
+
+TEXTS = ["a cat on a sofa", "two cats", "the price of gold"]
+
+
+@pytest.mark.parametrize("model", ["text-embedding-3-small", "mistral/mistral-embed"])
+def test_texts_are_embedded_in_batches_with_the_vectors_of_live_requests(
+    model: str, tmp_path: Path
+) -> None:
+    with Sandbox() as sandbox:
+        client = client_of(sandbox, tmp_path, model=model)
+        live = client.embed(TEXTS)
+        job = client.submit_batch_job(TEXTS, batch_size=2)
+        responses = list(job.results())
+        assert stack_results(responses) == live
+        assert [record.requests for record in sandbox.batches] == [2, 1]
+    live_cost = client.models[0].prices.cost(responses[0].usage)
+    assert live_cost is not None
+    assert responses[0].cost == pytest.approx(live_cost / 2)
+
+
+def test_what_was_asked_of_texts_outlives_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path, model="text-embedding-3-small")
+    job = client.submit_batch_job([*TEXTS, "", 5], dimensions=8)
+    responses = list(client_of(sandbox, tmp_path).attach_batch_job(job.job_id).results())
+    assert [len(response.vectors) for response in responses] == [1, 1, 1, 0, 0]
+    assert len(responses[0].vectors[0]) == 8
+    assert "text 3: it is empty" in str(responses[3].error)
+    assert "text 4: it is a int" in str(responses[4].error)
+    with pytest.raises(EmbedError):
+        stack_results(responses)
+    with pytest.raises(ConfigError, match="takes dimensions and input_type"):
+        client.submit_batch_job(TEXTS, temperature=1)
+
+
+def test_vectors_of_the_cache_are_not_submitted_and_batches_fill_it(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        options = {"model": "text-embedding-3-small", "cache": tmp_path / "cache"}
+        client = client_of(sandbox, tmp_path, **options)
+        client.embed(TEXTS[:1])
+        job = client.submit_batch_job(TEXTS)
+        responses = list(job.results())
+        assert [response.cached for response in responses] == [True, False, False]
+        assert [record.requests for record in sandbox.batches] == [2]
+        client.close()
+        asked = sandbox.requests
+        again = client_of(sandbox, tmp_path, **options).embed(TEXTS)
+        assert again == stack_results(responses)
+        assert sandbox.requests == asked
+
+
+def test_texts_that_expired_are_submitted_again(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(end="expired", share=0.7)) as sandbox:
+        client = client_of(sandbox, tmp_path, model="text-embedding-3-small")
+        job = client.submit_batch_job([f"text {number}" for number in range(10)])
+        assert sum(not response.is_error for response in job.results()) == 7
+        job.resubmit_failed()
+        assert sum(not response.is_error for response in job.results()) == 9
+        assert [record.requests for record in sandbox.batches] == [10, 3]
 
 
 # The cache

@@ -152,6 +152,17 @@ def test_prompts_come_from_stdin_with_a_system_prompt_and_options(
 
 
 @soon
+def test_texts_are_embedded(batch: Batch, source: Path) -> None:
+    done = batch("submit", source, "--model", "text-embedding-3-small", "--limit", "2", "--wait")
+    assert done.returncode == 0, done.stderr
+    fetched = batch("fetch", done.stdout.strip())
+    written = rows(fetched.stdout)
+    assert [row["index"] for row in written] == [0, 1]
+    assert all(len(row["embedding"]) == 1536 and row["error"] is None for row in written)
+    assert "2 answered, 0 failed" in fetched.stderr
+
+
+@soon
 def test_a_broken_row_fails_alone_and_is_not_submitted(
     sandbox: Sandbox, batch: Batch, tmp_path: Path
 ) -> None:

@@ -6,26 +6,47 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
-from ..adapters import BATCHES
+from ..adapters import BATCHES, EmbedAdapter
+from ..call import AnyCall
+from ..embeddings.records import VectorCache
+from ..embeddings.start import EmbedOptions, request_of
 from ..engine.budget import Budget
 from ..engine.cancellation import Cancellation
 from ..engine.clock import monotonic
 from ..options import CallOptions
 from ..outcome import Parse, Postprocess
 from ..plan import Plan
+from ..route import Route
 from ..routes import Routes
 from ..rows import params_digest
+from ..settings import Settings
+from ..values.embedding import EmbedRequest
 from ..values.errors import BatchError, DelugeError
 from ..values.model import BatchApi, Model
+from .entries import Kind, RequestEntries
 from .folder import JobFolder, new_job_id
 from .job import BatchJob, BatchStatus, Desk, status_of
 from .ledger import Header, Ledger, Record
-from .prompts import PromptEntries, PromptReader
+from .prompts import PromptKind, PromptReader
+from .results import Reader
 from .spool import Limits
+from .texts import TextKind, TextReader
 
 AnyJob = Union[BatchJob, str]
+
+
+class Work(NamedTuple):
+    """What a job is to do: items of one `kind`, over one route. `asked` is what reading the answers
+    needs to know on another day; `sent` all that decides them beside the items.
+    """
+
+    kind: Kind
+    route: Route[Any]
+    asked: Optional[Mapping[str, Any]]
+    sent: Mapping[str, Any]
+    parse: Optional[Parse] = None
 
 
 class BatchJobs:
@@ -55,39 +76,36 @@ class BatchJobs:
 
     def submit(
         self,
-        prompts: Iterable[Any],
-        plan: Plan,
+        items: Iterable[Any],
+        work: Work,
         *,
-        sent: Any,
         batch_size: int,
         job_id: str | None,
         max_enqueued_tokens: float | None,
         budget: Budget | None,
     ) -> BatchJob:
-        """See `Client.submit_batch_job`; `sent` is all that decides the answers beside the prompts,
-        and `budget` what they may cost.
-        """
-        model = self._only_model()
-        api = batch_api(model)
+        """See `Client.submit_batch_job`; `budget` is what the answers may cost."""
+        route = work.route
+        api = batch_api(route.model)
         adapter = BATCHES[api.wire]
-        route = plan.route()
         header = Header(
             job=job_id or new_job_id(),
             tag=secrets.token_hex(6),
-            model=model.name,
+            model=route.model.name,
             wire=route.wire,
             server=route.keys.server,
             owner=route.keys.owner,
             created_at=round(time.time(), 3),
-            output=sent.get("output"),
-            digest=params_digest(sent),
+            kind=work.kind.word,
+            asked=work.asked,
+            digest=params_digest(work.sent),
         )
         ledger = self._folder.ledger(header.job)
         header = self._begun(ledger, header)
-        entries = PromptEntries(
-            lambda prompt, index: plan.call(prompt, cancellation=self._cancellation(), index=index),
+        entries = RequestEntries(
+            work.kind,
             adapter,
-            route,
+            route.model,
             tag=header.tag,
             most_bytes=api.max_request_bytes or api.max_bytes,
             most_cost=None if budget is None else budget.left,
@@ -97,9 +115,9 @@ class BatchJobs:
             api.max_bytes,
             max_enqueued_tokens or api.max_enqueued_tokens,
         )
-        job = self._job(ledger, plan.options.parse)
+        job = self._job(ledger, work.parse)
         try:
-            job.begin(entries, prompts, limits)
+            job.begin(entries, items, limits)
         except DelugeError as error:
             if ledger.exists():
                 error.message = f"{error.message} (the batch job {header.job!r} keeps what is done)"
@@ -108,6 +126,28 @@ class BatchJobs:
         if budget is not None:
             budget.book(entries.worst)
         return job
+
+    def prompts(self, plan: Plan, sent: Mapping[str, Any]) -> Work:
+        """Prompts that are asked for by `plan`; `sent` is all else that decides the answers."""
+        self._check_one_model()
+
+        def prepare(prompt: Any, index: int) -> AnyCall:
+            return plan.call(prompt, cancellation=self._cancellation(), index=index)
+
+        route = plan.route()
+        asked = {"output": sent["output"]} if "output" in sent else None
+        return Work(PromptKind(prepare, route), route, asked, sent, plan.options.parse)
+
+    def texts(self, asked: EmbedOptions, settings: Settings) -> Work:
+        """Texts that are to be embedded."""
+        self._check_one_model()
+        request = request_of(asked, settings)
+        route = self._routes().embedder(self._models[0])
+        route.adapter.encode(request._replace(texts=("x",)), route.model)  # raises what is wrong
+        cache = _vectors(route, request) if asked.use_cache else None
+        said = {"dimensions": asked.dimensions, "input_type": asked.input_type}
+        sent = {**said, "extra_body": settings.extra_body}
+        return Work(TextKind(route, request, cache), route, said, sent)
 
     def attach(self, job_id: str, options: CallOptions) -> BatchJob:
         """The job of that id, or the one that a batch of the provider's with that id belongs to."""
@@ -156,18 +196,25 @@ class BatchJobs:
         header = record.header
         model = self._model(header.model)
         routes = self._routes()
-        route = routes.for_batches(model, header.wire)
+        route: Route[Any]
+        reader: Reader
+        if header.kind == TextKind.word:
+            route = routes.embedder(model)
+            request = EmbedRequest((), **(header.asked or {}))
+            reader = TextReader(route, request, _vectors(route, request))
+        else:
+            route = routes.over(model, header.wire)
+            parse = parse or _parser(header.asked)
+            reader = PromptReader(
+                route, parse=parse, postprocess=self._postprocess, answers=routes.answers
+            )
         if route.keys.server != header.server:
             raise BatchError(
                 f"the batch job {header.job!r} was submitted to {header.server}, and this client "
                 f"calls {route.keys.server}"
             )
-        parse = parse or _parser(header.output)
-        reader = PromptReader(
-            route, parse=parse, postprocess=self._postprocess, answers=routes.answers
-        )
         adapter = BATCHES[batch_api(model).wire]
-        return Desk(route, adapter, reader, self._cancellation())
+        return Desk(routes.for_batches(route), adapter, reader, self._cancellation())
 
     def _model(self, name: str) -> Model:
         for model in self._models:
@@ -175,13 +222,13 @@ class BatchJobs:
                 return model
         return self._find_model(name)
 
-    def _only_model(self) -> Model:
+    def _check_one_model(self) -> None:
         if len(self._models) > 1:
             names = ", ".join(model.name for model in self._models)
             raise BatchError(
                 f"a batch job is of one model, and this client has {names}: make a client of one"
             )
-        return self._models[0]
+        batch_api(self._models[0])
 
 
 def batch_api(model: Model) -> BatchApi:
@@ -195,11 +242,18 @@ def batch_api(model: Model) -> BatchApi:
     return api
 
 
-def _parser(output: Mapping[str, Any] | None) -> Parse | None:
-    """What makes objects of the answers of a job that was submitted with that schema."""
-    if output is None:
+def _vectors(route: Route[EmbedAdapter], request: EmbedRequest) -> VectorCache | None:
+    """The vectors of the cache, if there is one."""
+    if route.answers is None:
         return None
-    schema = output.get("schema")
+    return VectorCache(route.answers, route, lambda few: request._replace(texts=tuple(few)))
+
+
+def _parser(asked: Mapping[str, Any] | None) -> Parse | None:
+    """What makes objects of the answers of a job that was submitted with that schema."""
+    if asked is None:
+        return None
+    schema = asked["output"].get("schema")
     return CallOptions(output_schema=schema, json_mode=schema is None).parser()
 
 

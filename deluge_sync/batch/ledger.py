@@ -124,8 +124,9 @@ class Header:
     """What a job was made with, by `owner` (see `cache.owner_of`).
 
     `tag` is random, and part of all names at the provider; `server` is where it was submitted,
-    `wire` the format of its requests and answers. `output` is the schema that answers were asked
-    for, and `digest` that of the options that decide them.
+    `wire` the format of its requests and answers. `asked` is what reading the answers
+    needs to know: the schema of objects, or how texts were embedded. `digest` is that of all
+    options that decide an answer.
     """
 
     job: str
@@ -135,8 +136,8 @@ class Header:
     server: str
     owner: str
     created_at: float
-    kind: str = "prompts"
-    output: Mapping[str, Any] | None = None
+    kind: str = "prompt"
+    asked: Mapping[str, Any] | None = None
     digest: str = ""
 
 

@@ -2,133 +2,47 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Callable
 
-from ..adapters.base import BatchAdapter
 from ..cache import Answers
 from ..call import AnyCall, Call, CallRoute
 from ..outcome import Parse, Postprocess, attach, parsed_of, postprocessed
 from ..outlay import ceiling, cost_of
-from ..values.errors import BatchError, BudgetExceeded, CallError, DelugeError, PromptError
+from ..values.errors import CallError, DelugeError, PromptError
 from ..values.plain import answer_from_plain, answer_to_plain
 from ..values.response import Answer, Response
 from ..values.wire import HttpResponse
+from .entries import Prepared
 from .results import Shown
-from .spool import Entry, restored_prompt, shown_prompt
-
-logger = logging.getLogger(__name__)
-
-LOOKUPS = 64
-"""Prompts looked up in the cache at once."""
+from .spool import restored_prompt
 
 
-class PromptEntries:
-    """Makes an entry of each prompt; nothing is sent.
+class PromptKind:
+    """Prompts, of which `prepare(prompt, index)` makes calls."""
 
-    `prepare(prompt, index)` makes a call of one. What is wrong with a prompt becomes its outcome;
-    a request may have `most_bytes`. `most_cost` is US dollars that all may cost at worst, None for
-    any amount, and `worst` what they may.
-    """
+    word = "prompt"
 
-    def __init__(
-        self,
-        prepare: Callable[[Any, int], AnyCall],
-        adapter: BatchAdapter,
-        route: CallRoute,
-        *,
-        tag: str,
-        most_bytes: int,
-        most_cost: float | None,
-    ) -> None:
+    def __init__(self, prepare: Callable[[Any, int], AnyCall], route: CallRoute) -> None:
         self._prepare = prepare
-        self._adapter = adapter
         self._route = route
-        self._tag = tag
-        self._most_bytes = most_bytes
-        self._most_cost = most_cost
-        self.worst = 0.0
-        self._shared: tuple[str, ...] | None = None
-        self._problem: PromptError | None = None
-        self._answered = False
 
-    def of(self, prompts: Iterable[Any]) -> Iterator[Entry]:
-        """The entries of all prompts, in their order."""
-        waiting: list[tuple[Entry, Call | None]] = []
-        for index, prompt in enumerate(prompts):
-            waiting.append(self._entry(index, prompt))
-            if len(waiting) >= LOOKUPS:
-                yield from self._looked_up(waiting)
-                waiting.clear()
-        yield from self._looked_up(waiting)
+    def prepared(self, item: Any, index: int) -> Prepared:
+        """The request of one; see `Kind`."""
+        call = self._prepare(item, index)
+        assert isinstance(call, Call)  # as the client has one model
+        model = self._route.model
 
-    def about_all(self) -> dict[str, Any]:
-        """What all requests share; see `Entries`."""
-        if self._shared is None and self._problem is not None and not self._answered:
-            raise self._problem
-        return {"shared": list(self._shared or ())}
+        def most() -> float:
+            return ceiling(call.http, call.request, model, batch=True)
 
-    def _refuse(self, problem: PromptError) -> None:
-        logger.warning("%s", problem.message)
-        self._problem = self._problem or problem
+        return Prepared(call.http, call.weights["input_tokens"], most, call.key)
 
-    def _entry(self, index: int, prompt: Any) -> tuple[Entry, Call | None]:
-        shown: dict[str, Any] = {"prompt": shown_prompt(prompt)}
-        try:
-            call = self._prepare(prompt, index)
-            assert isinstance(call, Call)  # as the client has one model
-            line = self._line(call, index)
-        except PromptError as error:
-            problem = PromptError(f"prompt {index}: {error.message}")
-            self._refuse(problem)
-            return Entry(shown, outcome={"index": index, "error": problem.message}), None
-        if call.key is not None:
-            shown["key"] = call.key
-        return Entry(shown, line, call.weights["input_tokens"]), call
-
-    def _line(self, call: Call, index: int) -> bytes:
-        line = self._adapter.line(f"{self._tag}-{index}", call.http, self._route.model)
-        if len(line) > self._most_bytes:
-            raise PromptError(
-                f"its request has {len(line):,} bytes, and {self._route.model.provider.name} takes "
-                f"at most {self._most_bytes:,} in a batch"
-            )
-        shared = self._adapter.shared(call.http, self._route.model)
-        if self._shared is None:
-            self._shared = shared
-        if shared != self._shared:
-            raise BatchError(
-                f"prompt {index} asks {', '.join(shared)}, and those before it "
-                f"{', '.join(self._shared)}: a batch job has one model and endpoint"
-            )
-        return line
-
-    def _looked_up(self, waiting: list[tuple[Entry, Call | None]]) -> Iterator[Entry]:
-        """The entries, those that the cache can answer with their answers."""
+    def found(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Answers of the cache, as they are written down."""
         answers = self._route.answers
-        keys = [key for _, call in waiting if call is not None for key in call.keys]
-        found = {} if answers is None or not keys else answers.find(keys)
-        for entry, call in waiting:
-            answer = None if call is None else call.find_in(found)
-            if call is not None and answer is not None and answer.error is None:
-                self._answered = True
-                plain = answer_to_plain(answer)
-                yield Entry(entry.shown, outcome={"index": call.index, "answer": plain})
-            else:
-                if call is not None:
-                    self._count_cost(call)
-                yield entry
-
-    def _count_cost(self, call: Call) -> None:
-        if self._most_cost is None:
-            return
-        self.worst += ceiling(call.http, call.request, self._route.model, batch=True)
-        if self.worst > self._most_cost:
-            raise BudgetExceeded(
-                f"the prompts up to number {call.index} may cost up to ${self.worst:.6f}, which is "
-                f"above max_cost=${self._most_cost:g}; nothing was submitted"
-            )
+        found = {} if answers is None else answers.find(keys)
+        return {key: answer_to_plain(one) for key, one in found.items() if one.error is None}
 
 
 class PromptReader:

@@ -22,11 +22,13 @@ from ..batch.job import BatchJob, BatchPart, BatchStatus, status_of, summary_of
 from ..batch.ledger import Ledger
 from ..client import Client
 from ..progress import STYLES, resolved
-from ..rows import line_of, row_of
+from ..rows import embedding_row_of, line_of, row_of
 from ..stats import Tally
+from ..values.embedding import EmbedResponse
 from ..values.errors import BatchError, ConfigError, DeadlineExceededError, DelugeError
 from ..values.plain import message_to_plain
 from ..values.prompt import Conversation, Text
+from ..values.response import Response
 from .exits import ANSWERED, FAILED, NOT_DONE, UsageError
 from .flags import add_client_flags, add_input, count, said, seconds
 from .output import amounts, plain, standard_output, time_words, whole_file
@@ -237,12 +239,31 @@ def _fetch(options: argparse.Namespace) -> int:
         output = standard_output() if path is None else whole_file(path)
         with output as file:
             for reply in job.results():
-                file.write(line_of(row_of(reply, _shown(reply.prompt))))
-                tally.add(reply)
+                file.write(line_of(_row(reply)))
+                tally.add(_counted(reply))
     report = tally.report()
     counts = f"{report.answered:,} answered, {report.failed:,} failed"
     logger.info("%s: %s", job.job_id, "; ".join([counts, *amounts(report)]))
     return FAILED if report.failed else ANSWERED
+
+
+def _row(reply: Response | EmbedResponse) -> dict[str, Any]:
+    if isinstance(reply, EmbedResponse):
+        return embedding_row_of(reply)
+    return row_of(reply, _shown(reply.prompt))
+
+
+def _counted(reply: Response | EmbedResponse) -> Response:
+    if isinstance(reply, Response):
+        return reply
+    return Response(
+        reply.model,
+        usage=reply.usage,
+        cost=reply.cost,
+        error=reply.error,
+        attempts=reply.attempts,
+        cached=reply.cached,
+    )
 
 
 def _cancel(options: argparse.Namespace) -> int:

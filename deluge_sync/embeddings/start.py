@@ -33,6 +33,16 @@ class EmbedOptions(NamedTuple):
     lazy: bool = False
 
 
+def embed_options(options: Mapping[str, Any], use_cache: bool) -> EmbedOptions:
+    """Those of a batch of texts; `ConfigError` for one that is none of them."""
+    for name in options:
+        if name not in ("dimensions", "input_type"):
+            raise ConfigError(
+                f"a batch of an embedding model takes dimensions and input_type, not {name!r}"
+            )
+    return EmbedOptions(**options, use_cache=use_cache)
+
+
 def check_texts(texts: Any) -> None:
     """Raise `PromptError` for what is no iterable of texts."""
     if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
@@ -56,7 +66,7 @@ def embed_run(
     """The run, which begins when its outcome is asked for. What is wrong with the options is
     raised here, a `ConfigError`.
     """
-    request = _request(asked, settings)
+    request = request_of(asked, settings)
     route.adapter.encode(request._replace(texts=("x",)), route.model)  # raises what is wrong
     if asked.batch_size is not None:
         check_count("batch_size", asked.batch_size)
@@ -78,7 +88,8 @@ def embed_run(
     )
 
 
-def _request(asked: EmbedOptions, settings: Settings) -> EmbedRequest:
+def request_of(asked: EmbedOptions, settings: Settings) -> EmbedRequest:
+    """What all requests have in common, without texts. `ConfigError` for a word there is not."""
     if asked.input_type is not None and asked.input_type not in INPUT_TYPES:
         known = ", ".join(INPUT_TYPES)
         raise ConfigError(f"input_type must be one of {known}, not {asked.input_type!r}")
