@@ -5,7 +5,7 @@
     python examples/embed_stdlib.py
 
 starts examples/embedding_server.py, a real model on this machine, embeds the docstrings through
-`client.embed`, and shows the three nearest to each question. No key; some five minutes on two
+`client.embed`, and shows the three nearest to each question. No key; some minutes on two
 cores.
 """
 
