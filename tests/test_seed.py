@@ -7,9 +7,12 @@ gives a `Future`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from deluge_sync import Client, Conversation, Response
+from deluge_sync.batch import job
 from deluge_sync.embed import embed_parallel, stack_results
 from deluge_sync.rerank import rerank_parallel
 from deluge_sync.testing import Sandbox
@@ -55,6 +58,22 @@ def test_starting_tasks_manually(capsys: pytest.CaptureFixture[str]) -> None:
 
     fan_out(["fact 1", "fact 2", "fact 3"])
     assert sorted(capsys.readouterr().out.split("\n")) == ["", "fact 1", "fact 2", "fact 3"]
+
+
+def test_batch_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(job, "FIRST_LOOK", 0.0)
+    monkeypatch.setenv("DELUGE_SYNC_BATCHES", str(tmp_path))
+
+    def submit_batch(prompts: list[str]) -> list[Response]:
+        client = Client("gpt-4.1-mini")
+        batch_ids = client.submit_batch_job(
+            [Conversation().user(p) for p in prompts],
+            batch_size=10_000,
+        )
+        return client.wait_for_batch_job(batch_ids, provider="openai")
+
+    responses = submit_batch(["prompt 1", "prompt 2"])
+    assert [response.completion for response in responses] == ["prompt 1", "prompt 2"]
 
 
 def test_post_processing_hooks() -> None:
