@@ -7,7 +7,7 @@ import importlib
 from .values.errors import ConfigError
 from .values.model import Provider
 
-LAUNCHERS = {"sandbox": ".testing.launch", "local": ".local"}
+LAUNCHERS = {"sandbox": ".testing.launching", "local": ".local"}
 """Modules by the provider's `launch` word. Each has `launch()`, which starts its server once per
 process and stops it at exit. A fixed list: a configuration file must not name code to import."""
 

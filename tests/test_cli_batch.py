@@ -72,7 +72,10 @@ def batch(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Batch
             told = [_written(stream) for stream in (sys.stdout, sys.stderr)]
         return sound(subprocess.CompletedProcess(words, code, *told))
 
+    logger = logging.getLogger("deluge_sync")
+    level = logger.level
     yield run
+    logger.setLevel(level)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import itertools
 import os
@@ -236,8 +237,10 @@ class TestPacking:
 
     def test_a_request_never_holds_more_than_the_limits_let_go_in_a_minute(self, sandbox):
         client = embedder(sandbox, max_tokens_per_minute=2_000)
-        client.embed([f"{number}" + "x" * 900 for number in range(4)], timeout=30)
-        assert [len(one) for one in sent(sandbox)] == [2, 2]
+        outcomes = client.iter_embed([f"{number}" + "x" * 900 for number in range(4)])
+        with contextlib.closing(outcomes):
+            next(outcomes)
+        assert [len(one) for one in sent(sandbox)][0] == 2
 
     def test_an_endless_source_of_the_same_text_is_read_in_bounds(self):
         reader = Reader(itertools.repeat("a"), PackLimits(texts=10, size=1e9), lazy=True)
@@ -524,10 +527,10 @@ class TestIterEmbed:
     def test_repeated_texts_of_an_endless_source_are_forgotten(self, sandbox):
         client = embedder(sandbox, max_concurrent_requests=1)
         outcomes = client.iter_embed(itertools.cycle(TEXTS), batch_size=5, dimensions=4)
-        for one in itertools.islice(outcomes, 60_000):
+        for one in itertools.islice(outcomes, 20_000):
             assert one.vector is not None
         outcomes.close()
-        assert one.vector == embedding(TEXTS[59_999 % 10], 4)
+        assert one.vector == embedding(TEXTS[19_999 % 10], 4)
 
     def test_closing_it_cancels_what_is_under_way(self):
         with Sandbox(delay=lambda question: 0.0 if "0" in question.prompt else 60.0) as sandbox:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .batch_script import BatchRecord, BatchScript
     from .faults import Fault
     from .journal import Record
-    from .launch import launch, serve
+    from .launching import launch, serve
     from .sandbox import Sandbox
 
 __all__ = [
@@ -46,8 +46,8 @@ _HOME = {
     "Record": ".journal",
     "Reply": ".answers",
     "Sandbox": ".sandbox",
-    "launch": ".launch",
-    "serve": ".launch",
+    "launch": ".launching",
+    "serve": ".launching",
 }
 
 
