@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 from deluge_sync.batch import job as job_module
-from deluge_sync.cli import main
 from deluge_sync.testing import BatchScript, Fault, Sandbox
 
-from .helpers import interruptible
+from .helpers import deluge_here, interruptible
 from .test_cli import ROOT, deluge, rows
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
@@ -54,34 +50,12 @@ def apart(environment: dict[str, str]) -> Batch:
 def batch(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Batch:
     """The same in this process: far quicker."""
     monkeypatch.setattr(job_module, "FIRST_LOOK", 0.0)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(logging.getLogger("deluge_sync"), "handlers", [])
 
     def run(*arguments: object, stdin: str = "", **more: str) -> subprocess.CompletedProcess:
-        words = ["batch", *map(str, arguments)]
-        with monkeypatch.context() as patch:
-            for name, value in {**environment, **more}.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-            for name in ("stdout", "stderr"):
-                patch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "utf-8"))
-            try:
-                code = main(words)
-            except SystemExit as end:
-                code = int(end.code or 0)
-            told = [_written(stream) for stream in (sys.stdout, sys.stderr)]
-        return sound(subprocess.CompletedProcess(words, code, *told))
+        words = ("batch", *map(str, arguments))
+        return sound(deluge_here(*words, stdin=stdin, **{**environment, **more}))
 
-    logger = logging.getLogger("deluge_sync")
-    level = logger.level
-    yield run
-    logger.setLevel(level)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _written(stream: Any) -> str:
-    stream.flush()
-    return stream.buffer.getvalue().decode()
+    return run
 
 
 def sound(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:

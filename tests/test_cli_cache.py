@@ -1,4 +1,4 @@
-"""`deluge-sync cache`, as a program of its own."""
+"""`deluge-sync cache`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from deluge_sync.stores.disk import DiskStore
 
-from .test_cli import deluge
+from .helpers import deluge_here as deluge
 
 KEYS = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(3)]
 

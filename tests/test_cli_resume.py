@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from deluge_sync.testing import Fault, Sandbox
 
-from .test_cli import against, deluge, rows
+from .helpers import deluge_here as deluge
+from .test_cli import rows
+
+
+def against(sandbox: Sandbox, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `deluge-sync map` against `sandbox`."""
+    url = ("--model", "sandbox/echo", "--base-url", sandbox.base_url)
+    return deluge("map", *arguments, *url)
+
 
 PROMPTS = [f"prompt {number}" for number in range(40)]
 

@@ -232,7 +232,7 @@ class TestPacking:
         client.embed(texts)
         sizes = [sum(map(len, one)) for one in sent(sandbox)]
         assert max(sizes) <= 16_384
-        assert min(sizes[:-1]) > 16_384 - 1_100
+        assert sorted(sizes)[1] > 16_384 - 1_100  # all but the last, which may come first
         assert [record.status for record in sandbox.journal] == [200] * len(sizes)
 
     def test_a_request_never_holds_more_than_the_limits_let_go_in_a_minute(self, sandbox):
@@ -240,7 +240,7 @@ class TestPacking:
         outcomes = client.iter_embed([f"{number}" + "x" * 900 for number in range(4)])
         with contextlib.closing(outcomes):
             next(outcomes)
-        assert [len(one) for one in sent(sandbox)][0] == 2
+        assert len(sent(sandbox)[0]) == 2
 
     def test_an_endless_source_of_the_same_text_is_read_in_bounds(self):
         reader = Reader(itertools.repeat("a"), PackLimits(texts=10, size=1e9), lazy=True)
