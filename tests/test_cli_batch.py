@@ -309,6 +309,15 @@ def test_the_same_command_with_a_job_id_submits_nothing_twice(
     assert len(sandbox.batches) == 1
 
 
+def test_an_empty_job_id_is_refused_and_not_made_up(
+    sandbox: Sandbox, batch: Batch, source: Path
+) -> None:
+    done = batch("submit", source, "--model", "gpt-4.1-mini", "--job-id", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "job_id" in done.stderr
+    assert len(sandbox.batches) == 0
+
+
 @soon
 @pytest.mark.parametrize("command", ["status", "wait", "fetch", "cancel", "resubmit"])
 def test_an_unknown_id_is_a_usage_error_that_names_those_there_are(

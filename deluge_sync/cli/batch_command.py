@@ -158,7 +158,7 @@ def _submit(options: argparse.Namespace) -> int:
     settings = said(options)
     max_cost = settings.pop("max_cost", None)  # of this job
     folder = _folder(options)
-    job_id = options.job_id or new_job_id()
+    job_id = new_job_id() if options.job_id is None else options.job_id
     ledger = _checked(lambda: folder.ledger(job_id))
     with open_prompts(options.input, options.field) as rows:
         prompts = as_prompts(itertools.islice(rows, options.limit), options.system)
