@@ -392,6 +392,18 @@ def test_looks_that_fail_again_and_again_are_said(
     assert caplog.text.count("the last 5 looks failed") == 1
 
 
+def test_without_a_connection_not_every_batch_is_tried_in_vain(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(sandbox, tmp_path, max_attempts=1)
+    job = client.submit_batch_job(prompts(3), batch_size=1)
+    sandbox.close()
+    more = client.submit_batch_job(prompts(9), batch_size=1)
+    assert caplog.text.count("is not submitted yet") == 1
+    assert [part.state for part in more.status().parts[1:]] == ["ready"] * 8
+    assert not job.status().done
+
+
 def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,6 +579,7 @@ def test_no_prompts_make_no_job(sandbox: Sandbox, tmp_path: Path) -> None:
     [
         ({"batch_size": 0}, "batch_size"),
         ({"job_id": "a/b"}, "job_id"),
+        ({"job_id": ""}, "job_id"),
         ({"max_enqueued_tokens": 0}, "max_enqueued_tokens"),
         ({"background": True}, "background"),
         ({"repair": 1, "json_mode": True}, "repair"),
@@ -593,6 +606,50 @@ def test_a_ledger_of_another_version_is_refused(sandbox: Sandbox, tmp_path: Path
     ledger.write_text("what is this?\n")
     with pytest.raises(BatchError, match="not the ledger"):
         client.attach_batch_job(job.job_id)
+
+
+@pytest.mark.parametrize("timeout", ["5", -1, True])
+def test_a_timeout_is_a_number_of_seconds(timeout: Any, sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    job = client.submit_batch_job(["x"])
+    for wait in (
+        job.wait,
+        job.results,
+        lambda given: client.wait_for_batch_job(job, None, timeout=given),
+    ):
+        with pytest.raises(ConfigError, match="timeout"):
+            wait(timeout)
+
+
+def test_a_batch_folder_that_is_a_file_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "batches").write_text("a file")
+    client = client_of(sandbox, tmp_path)
+    with pytest.raises(ConfigError, match="batch_folder"):
+        client.batch_jobs()
+    with pytest.raises(ConfigError, match="batch_folder"):
+        client.attach_batch_job("nightly")
+
+
+def test_a_file_of_a_job_that_is_gone_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(["x"])
+    job.wait()
+    Path(tmp_path, "batches", job.job_id, "part-00000.jsonl").unlink()
+    with pytest.raises(BatchError, match=r"part-00000\.jsonl cannot be read"):
+        job.results()
+
+
+def test_a_refused_key_leaves_a_job_and_the_error_says_how_to_go_on(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    sandbox.script([None, None, Fault("401")])
+    with pytest.raises(AuthError, match="attach_batch_job") as raised:
+        client.submit_batch_job(prompts(2), batch_size=1)
+    (status,) = client.batch_jobs()
+    assert status.job_id in str(raised.value)
+    job = client.attach_batch_job(status.job_id)
+    assert completions(job.results()) == prompts(2)
+    assert len(sandbox.batches) == 2
 
 
 def test_a_job_of_another_server_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from ..engine.cancellation import Cancellation
 from ..engine.clock import monotonic
 from ..progress import Progress, resolved
 from ..route import Route
+from ..settings import check_seconds
 from ..stats import Report
 from ..values.errors import BatchError, CallError, DeadlineExceededError
-from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record
+from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record, read_errors
 from .results import Outcomes, Reader
 from .spool import Entries, Limits, Parts, digest_of, written_down
 from .steps import Steps
@@ -138,6 +139,7 @@ class BatchJob:
         Looks less and less often, once a minute in the end; a look that fails is repeated. Raises
         `DeadlineExceededError` when the time is up: the job goes on. `progress` is as in a client.
         """
+        check_seconds("timeout", timeout)
         deadline = math.inf if timeout is None else monotonic() + timeout
         pause, in_vain = FIRST_LOOK, 0
         with _Watch(self.job_id, self._style if progress is None else progress) as watch:
@@ -238,7 +240,8 @@ class BatchJob:
             return parts.close()
 
     def _outcomes(self, record: Record, desk: Desk) -> Outcomes:
-        return Outcomes(self._ledger, record, desk.adapter, desk.route.model)
+        with read_errors(self.job_id):
+            return Outcomes(self._ledger, record, desk.adapter, desk.route.model)
 
     def _looked_at(self, deadline: float) -> tuple[Record, CallError | None]:
         """The job after a look at all that is under way, and what that failed with; as it is

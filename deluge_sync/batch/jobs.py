@@ -23,7 +23,7 @@ from ..routes import Routes
 from ..rows import params_digest
 from ..settings import Settings
 from ..values.embedding import EmbedRequest
-from ..values.errors import BatchError, DelugeError
+from ..values.errors import BatchError, ConfigError, DelugeError
 from ..values.model import BatchApi, Model
 from .entries import Kind, RequestEntries
 from .folder import JobFolder, new_job_id
@@ -89,7 +89,7 @@ class BatchJobs:
         api = batch_api(route.model)
         adapter = BATCHES[api.wire]
         header = Header(
-            job=job_id or new_job_id(),
+            job=new_job_id() if job_id is None else job_id,
             tag=secrets.token_hex(6),
             model=route.model.name,
             wire=route.wire,
@@ -119,8 +119,11 @@ class BatchJobs:
         try:
             job.begin(entries, items, limits)
         except DelugeError as error:
-            if ledger.exists():
-                error.message = f"{error.message} (the batch job {header.job!r} keeps what is done)"
+            if ledger.exists() and not isinstance(error, ConfigError):  # those say it
+                error.message = (
+                    f"{error.message} (the batch job {header.job!r} keeps what is done; go on with "
+                    "it: attach_batch_job, or submit with that job_id)"
+                )
                 error.args = (error.message,)
             raise
         if budget is not None:
