@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -286,6 +287,23 @@ def test_an_expired_batch_gives_what_it_has_and_the_rest_is_submitted_again(
         assert job.status().succeeded == 91
 
 
+def test_what_is_there_can_be_had_before_the_job_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    job = client.submit_batch_job(prompts(4), batch_size=2)
+    sandbox.script([None, None, Fault("401")] * 2)  # of the second batch nothing is heard
+    while "fetched" not in {part.state for part in client.batch_jobs()[0].parts}:
+        with contextlib.suppress(AuthError):
+            job.status()
+    sandbox.clear_faults()
+    asked = sandbox.requests
+    responses = list(job.results(partial=True))
+    assert sandbox.requests == asked
+    assert [response.is_error for response in responses].count(False) == 2
+    waiting = [response.error for response in responses if response.is_error]
+    assert all("not done yet" in str(error) and error.retryable for error in waiting)
+    assert completions(job.results()) == prompts(4)
+
+
 def test_failed_requests_have_the_errors_of_live_calls(tmp_path: Path) -> None:
     def failing(custom_id: str, prompt: str) -> int | None:
         return {"prompt 1": 404, "prompt 3": 400}.get(prompt)
@@ -528,6 +546,21 @@ def test_a_provider_without_batches_says_so(sandbox: Sandbox, tmp_path: Path) ->
     client = client_of(sandbox, tmp_path, model="deepseek/deepseek-v4-flash")
     with pytest.raises(BatchError, match="deepseek has no batch API"):
         client.submit_batch_job(["x"])
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("embed-v4.0", r"use embed\(\)"),
+        ("rerank-v5.0-fast", r"use rerank\(\)"),
+        ("gemini-embedding-001", "only for :generateContent"),
+    ],
+)
+def test_texts_that_have_no_batches_say_what_to_use(
+    model: str, words: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with pytest.raises(BatchError, match=words):
+        client_of(sandbox, tmp_path, model=model).submit_batch_job(["x"])
 
 
 def test_several_models_are_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ..embeddings.start import EmbedOptions, request_of
 from ..engine.budget import Budget
 from ..engine.cancellation import Cancellation
 from ..engine.clock import monotonic
-from ..options import CallOptions
+from ..options import CallOptions, kind_of
 from ..outcome import Parse, Postprocess
 from ..plan import Plan
 from ..route import Route
@@ -238,8 +238,9 @@ def batch_api(model: Model) -> BatchApi:
     """That of the model's provider; `BatchError` for one that has none."""
     api = model.provider.batch
     if api is None:
+        instead = {"embedding": "embed()", "rerank": "rerank()"}.get(kind_of(model), "map()")
         raise BatchError(
-            f"{model.provider.name} has no batch API that we know of: use map(); if it has one "
+            f"{model.provider.name} has no batch API that we know of: use {instead}; if it has one "
             "like OpenAI's, say `batch: {wire: openai, ...}` in the provider's YAML entry"
         )
     return api
