@@ -196,6 +196,20 @@ def test_a_job_that_is_not_done_has_an_exit_code_of_its_own_and_leaves_no_file(
     assert batch("status", job).returncode == 4
 
 
+@pytest.mark.sandbox(batches=BatchScript(polls=50))
+def test_what_is_there_by_now_is_written_when_it_is_asked_for(
+    sandbox: Sandbox, batch: Batch, source: Path, tmp_path: Path
+) -> None:
+    job, target = submitted(batch, source), tmp_path / "out.jsonl"
+    asked = sandbox.requests
+    done = batch("fetch", job, "--partial", "-o", target)
+    assert (done.returncode, sandbox.requests) == (4, asked)
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert len(rows) == 10
+    assert all("not done yet" in json.dumps(row["error"]) for row in rows)
+    assert batch("fetch", job, "--partial", "--wait").returncode == 2
+
+
 @pytest.mark.sandbox(batches=BatchScript(polls=2))
 def test_status_is_a_table_or_one_json_object_of_the_newest_job(batch: Batch, source: Path) -> None:
     submitted(batch, "-", "--job-id", "older", stdin="x\n")
