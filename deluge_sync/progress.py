@@ -87,7 +87,8 @@ class _Bar:
         self._bar.total = total
         self._bar.n = report.prompts
         tokens = report.input_tokens + report.output_tokens
-        words = [f"{tokens:,} tokens", f"${report.cost:.4f}", status]
+        spent = [f"{tokens:,} tokens", f"${report.cost:.4f}"] if tokens else []
+        words = [*spent, status]
         if report.failed:
             words.insert(0, f"{report.failed} failed")
         self._bar.set_postfix_str(", ".join(word for word in words if word), refresh=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -286,6 +287,23 @@ def test_an_expired_batch_gives_what_it_has_and_the_rest_is_submitted_again(
         assert job.status().succeeded == 91
 
 
+def test_what_is_there_can_be_had_before_the_job_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    job = client.submit_batch_job(prompts(4), batch_size=2)
+    sandbox.script([None, None, Fault("401")] * 2)  # of the second batch nothing is heard
+    while "fetched" not in {part.state for part in client.batch_jobs()[0].parts}:
+        with contextlib.suppress(AuthError):
+            job.status()
+    sandbox.clear_faults()
+    asked = sandbox.requests
+    responses = list(job.results(partial=True))
+    assert sandbox.requests == asked
+    assert [response.is_error for response in responses].count(False) == 2
+    waiting = [response.error for response in responses if response.is_error]
+    assert all("not done yet" in str(error) and error.retryable for error in waiting)
+    assert completions(job.results()) == prompts(4)
+
+
 def test_failed_requests_have_the_errors_of_live_calls(tmp_path: Path) -> None:
     def failing(custom_id: str, prompt: str) -> int | None:
         return {"prompt 1": 404, "prompt 3": 400}.get(prompt)
@@ -390,6 +408,18 @@ def test_looks_that_fail_again_and_again_are_said(
     sandbox.script([Fault("503")] * 7)
     job.wait()
     assert caplog.text.count("the last 5 looks failed") == 1
+
+
+def test_without_a_connection_not_every_batch_is_tried_in_vain(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(sandbox, tmp_path, max_attempts=1)
+    job = client.submit_batch_job(prompts(3), batch_size=1)
+    sandbox.close()
+    more = client.submit_batch_job(prompts(9), batch_size=1)
+    assert caplog.text.count("is not submitted yet") == 1
+    assert [part.state for part in more.status().parts[1:]] == ["ready"] * 8
+    assert not job.status().done
 
 
 def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
@@ -518,6 +548,21 @@ def test_a_provider_without_batches_says_so(sandbox: Sandbox, tmp_path: Path) ->
         client.submit_batch_job(["x"])
 
 
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("embed-v4.0", r"use embed\(\)"),
+        ("rerank-v5.0-fast", r"use rerank\(\)"),
+        ("gemini-embedding-001", "only for :generateContent"),
+    ],
+)
+def test_texts_that_have_no_batches_say_what_to_use(
+    model: str, words: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with pytest.raises(BatchError, match=words):
+        client_of(sandbox, tmp_path, model=model).submit_batch_job(["x"])
+
+
 def test_several_models_are_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     client = client_of(sandbox, tmp_path, model=["gpt-4.1-mini", "gpt-4o-mini"])
     with pytest.raises(BatchError, match="of one model"):
@@ -567,6 +612,7 @@ def test_no_prompts_make_no_job(sandbox: Sandbox, tmp_path: Path) -> None:
     [
         ({"batch_size": 0}, "batch_size"),
         ({"job_id": "a/b"}, "job_id"),
+        ({"job_id": ""}, "job_id"),
         ({"max_enqueued_tokens": 0}, "max_enqueued_tokens"),
         ({"background": True}, "background"),
         ({"repair": 1, "json_mode": True}, "repair"),
@@ -593,6 +639,50 @@ def test_a_ledger_of_another_version_is_refused(sandbox: Sandbox, tmp_path: Path
     ledger.write_text("what is this?\n")
     with pytest.raises(BatchError, match="not the ledger"):
         client.attach_batch_job(job.job_id)
+
+
+@pytest.mark.parametrize("timeout", ["5", -1, True])
+def test_a_timeout_is_a_number_of_seconds(timeout: Any, sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    job = client.submit_batch_job(["x"])
+    for wait in (
+        job.wait,
+        job.results,
+        lambda given: client.wait_for_batch_job(job, None, timeout=given),
+    ):
+        with pytest.raises(ConfigError, match="timeout"):
+            wait(timeout)
+
+
+def test_a_batch_folder_that_is_a_file_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "batches").write_text("a file")
+    client = client_of(sandbox, tmp_path)
+    with pytest.raises(ConfigError, match="batch_folder"):
+        client.batch_jobs()
+    with pytest.raises(ConfigError, match="batch_folder"):
+        client.attach_batch_job("nightly")
+
+
+def test_a_file_of_a_job_that_is_gone_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(["x"])
+    job.wait()
+    Path(tmp_path, "batches", job.job_id, "part-00000.jsonl").unlink()
+    with pytest.raises(BatchError, match=r"part-00000\.jsonl cannot be read"):
+        job.results()
+
+
+def test_a_refused_key_leaves_a_job_and_the_error_says_how_to_go_on(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    sandbox.script([None, None, Fault("401")])
+    with pytest.raises(AuthError, match="attach_batch_job") as raised:
+        client.submit_batch_job(prompts(2), batch_size=1)
+    (status,) = client.batch_jobs()
+    assert status.job_id in str(raised.value)
+    job = client.attach_batch_job(status.job_id)
+    assert completions(job.results()) == prompts(2)
+    assert len(sandbox.batches) == 2
 
 
 def test_a_job_of_another_server_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -173,6 +173,20 @@ def test_a_job_that_is_not_done_has_an_exit_code_of_its_own_and_leaves_no_file(
     assert batch("status", job).returncode == 4
 
 
+@pytest.mark.sandbox(batches=BatchScript(polls=50))
+def test_what_is_there_by_now_is_written_when_it_is_asked_for(
+    sandbox: Sandbox, batch: Batch, source: Path, tmp_path: Path
+) -> None:
+    job, target = submitted(batch, source), tmp_path / "out.jsonl"
+    asked = sandbox.requests
+    done = batch("fetch", job, "--partial", "-o", target)
+    assert (done.returncode, sandbox.requests) == (4, asked)
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert len(rows) == 10
+    assert all("not done yet" in json.dumps(row["error"]) for row in rows)
+    assert batch("fetch", job, "--partial", "--wait").returncode == 2
+
+
 @pytest.mark.sandbox(batches=BatchScript(polls=2))
 def test_status_is_a_table_or_one_json_object_of_the_newest_job(batch: Batch, source: Path) -> None:
     submitted(batch, "-", "--job-id", "older", stdin="x\n")
@@ -284,6 +298,15 @@ def test_the_same_command_with_a_job_id_submits_nothing_twice(
     assert (done.returncode, done.stdout) == (3, "")
     assert "of other prompts" in done.stderr
     assert len(sandbox.batches) == 1
+
+
+def test_an_empty_job_id_is_refused_and_not_made_up(
+    sandbox: Sandbox, batch: Batch, source: Path
+) -> None:
+    done = batch("submit", source, "--model", "gpt-4.1-mini", "--job-id", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "job_id" in done.stderr
+    assert len(sandbox.batches) == 0
 
 
 @soon

@@ -73,6 +73,13 @@ def test_on_a_terminal_a_bar_shows_count_tokens_cost_and_the_limit(monkeypatch) 
         assert words in text
 
 
+def test_a_bar_says_nothing_of_money_where_nobody_counts_it(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress("bar", FakeClock(), Report(prompts=4)).close()
+    assert "$" not in sys.stderr.getvalue()
+    assert "tokens" not in sys.stderr.getvalue().replace("limited by tokens", "")
+
+
 def test_nothing_is_written_to_stdout_or_stderr_without_a_terminal(sandbox: Sandbox, capfd) -> None:
     with client_for(sandbox) as client:
         client.map(["a", "b"], progress="auto")

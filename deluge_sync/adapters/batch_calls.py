@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ..values.batch import BatchState, ResultLine
 from ..values.errors import (
+    BatchError,
     CallCancelledError,
     CallError,
     ConfigError,
@@ -120,12 +121,12 @@ def check_call(
 
 
 def endpoint_of(request: HttpRequest, model: Model, endpoints: tuple[str, ...]) -> str:
-    """Which of `endpoints` (paths behind the base URL) a call goes to, else a `ConfigError`."""
+    """Which of `endpoints` (paths behind the base URL) a call goes to, else a `BatchError`."""
     path = urlsplit(request.url).path
     for endpoint in endpoints:
         if path.endswith(endpoint):
             return endpoint
-    raise ConfigError(
+    raise BatchError(
         f"{model.provider.name} has no batches for {path}, only for {', '.join(endpoints)}"
     )
 

@@ -93,6 +93,8 @@ class JobFolder:
             names = sorted(os.listdir(self.path))
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise ConfigError(f"batch_folder: {self.path} cannot be read: {error}") from None
         for name in names:
             if _JOB_ID.match(name) and self.ledger(name).exists():
                 yield self.ledger(name)

@@ -14,9 +14,10 @@ from ..engine.cancellation import Cancellation
 from ..engine.clock import monotonic
 from ..progress import Progress, resolved
 from ..route import Route
+from ..settings import check_seconds
 from ..stats import Report
 from ..values.errors import BatchError, CallError, DeadlineExceededError
-from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record
+from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record, read_errors
 from .results import Outcomes, Reader
 from .spool import Entries, Limits, Parts, digest_of, written_down
 from .steps import Steps
@@ -138,6 +139,7 @@ class BatchJob:
         Looks less and less often, once a minute in the end; a look that fails is repeated. Raises
         `DeadlineExceededError` when the time is up: the job goes on. `progress` is as in a client.
         """
+        check_seconds("timeout", timeout)
         deadline = math.inf if timeout is None else monotonic() + timeout
         pause, in_vain = FIRST_LOOK, 0
         with _Watch(self.job_id, self._style if progress is None else progress) as watch:
@@ -158,14 +160,19 @@ class BatchJob:
                 self._desk().cancellation.sleep(min(pause, left))
                 pause = min(pause * 1.5, SLOWEST_LOOK)
 
-    def results(self, timeout: float | None = None) -> Iterator[Any]:
+    def results(self, timeout: float | None = None, *, partial: bool = False) -> Iterator[Any]:
         """The responses, in the order of the prompts, as soon as the job is done; see `wait`.
 
         Whatever there is is given: of a batch that expired, was cancelled or failed in part, too.
         A prompt without an answer has a response with `error`. Good answers go into the client's
-        cache. It may be called again, by any process, as long as the job's folder is there.
+        cache. It may be called again, by any process, as long as the job's folder is there. With
+        `partial` it neither waits nor asks the provider: whatever is on disk by now is given, and
+        the other prompts' responses have an error that says so.
         """
-        self.wait(timeout)
+        if partial:
+            self._check_written(self._ledger.read())
+        else:
+            self.wait(timeout)
         record = self._ledger.read()
         desk = self._make_desk(record)
         return self._outcomes(record, desk).responses(desk.reader)
@@ -238,7 +245,8 @@ class BatchJob:
             return parts.close()
 
     def _outcomes(self, record: Record, desk: Desk) -> Outcomes:
-        return Outcomes(self._ledger, record, desk.adapter, desk.route.model)
+        with read_errors(self.job_id):
+            return Outcomes(self._ledger, record, desk.adapter, desk.route.model)
 
     def _looked_at(self, deadline: float) -> tuple[Record, CallError | None]:
         """The job after a look at all that is under way, and what that failed with; as it is
@@ -249,17 +257,21 @@ class BatchJob:
             return record, None
         try:
             with self._steps(deadline, patience=PATIENCE) as steps:
-                if steps.record.prompts is None:  # whoever wrote them down is gone
-                    raise BatchError(
-                        f"the prompts of the batch job {self.job_id!r} were never all written "
-                        "down, and nothing was submitted: submit it again, with that job_id"
-                    )
+                self._check_written(steps.record)
                 failure = steps.look()
                 steps.submit()
                 return steps.record, failure
         except (BusyError, DeadlineExceededError) as error:
             logger.debug("%s was not looked at: %s", self.job_id, error)
         return self._ledger.read(), None
+
+    def _check_written(self, record: Record) -> None:
+        """Raise `BatchError` where whoever wrote the prompts down has not come to their end."""
+        if record.prompts is None:
+            raise BatchError(
+                f"the prompts of the batch job {self.job_id!r} were never all written down, and "
+                "nothing was submitted: submit it again, with that job_id"
+            )
 
     def _desk(self) -> Desk:
         return self._make_desk(self._ledger.read())

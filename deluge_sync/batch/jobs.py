@@ -15,7 +15,7 @@ from ..embeddings.start import EmbedOptions, request_of
 from ..engine.budget import Budget
 from ..engine.cancellation import Cancellation
 from ..engine.clock import monotonic
-from ..options import CallOptions
+from ..options import CallOptions, kind_of
 from ..outcome import Parse, Postprocess
 from ..plan import Plan
 from ..route import Route
@@ -23,7 +23,7 @@ from ..routes import Routes
 from ..rows import params_digest
 from ..settings import Settings
 from ..values.embedding import EmbedRequest
-from ..values.errors import BatchError, DelugeError
+from ..values.errors import BatchError, ConfigError, DelugeError
 from ..values.model import BatchApi, Model
 from .entries import Kind, RequestEntries
 from .folder import JobFolder, new_job_id
@@ -89,7 +89,7 @@ class BatchJobs:
         api = batch_api(route.model)
         adapter = BATCHES[api.wire]
         header = Header(
-            job=job_id or new_job_id(),
+            job=new_job_id() if job_id is None else job_id,
             tag=secrets.token_hex(6),
             model=route.model.name,
             wire=route.wire,
@@ -119,8 +119,11 @@ class BatchJobs:
         try:
             job.begin(entries, items, limits)
         except DelugeError as error:
-            if ledger.exists():
-                error.message = f"{error.message} (the batch job {header.job!r} keeps what is done)"
+            if ledger.exists() and not isinstance(error, ConfigError):  # those say it
+                error.message = (
+                    f"{error.message} (the batch job {header.job!r} keeps what is done; go on with "
+                    "it: attach_batch_job, or submit with that job_id)"
+                )
                 error.args = (error.message,)
             raise
         if budget is not None:
@@ -235,8 +238,9 @@ def batch_api(model: Model) -> BatchApi:
     """That of the model's provider; `BatchError` for one that has none."""
     api = model.provider.batch
     if api is None:
+        instead = {"embedding": "embed()", "rerank": "rerank()"}.get(kind_of(model), "map()")
         raise BatchError(
-            f"{model.provider.name} has no batch API that we know of: use map(); if it has one "
+            f"{model.provider.name} has no batch API that we know of: use {instead}; if it has one "
             "like OpenAI's, say `batch: {wire: openai, ...}` in the provider's YAML entry"
         )
     return api

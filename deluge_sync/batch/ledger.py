@@ -366,6 +366,18 @@ def disk_errors(path: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def read_errors(job: str) -> Iterator[None]:
+    """Raise what keeps a job's files from being read (one is gone) as a `BatchError`."""
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"{error.filename} cannot be read: {error.strerror or error}; the batch job {job!r} "
+            "needs all files of its folder"
+        ) from error
+
+
 def write_whole(path: str, pieces: Iterable[bytes]) -> None:
     """Write a file so that it is there whole or not at all, whenever the process ends."""
     unfinished = path + ".new"

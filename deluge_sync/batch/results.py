@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import IO, Any, Callable, NamedTuple, Optional, Protocol
 
 from ..adapters.base import BatchAdapter
-from ..values.errors import CallError, DecodeError, DelugeError, PromptError
+from ..values.errors import CallError, DecodeError, DelugeError, PromptError, TransientError
 from ..values.model import Model
 from ..values.wire import HttpResponse
-from .ledger import LOCAL, PROMPTS, Ledger, Part, Record
+from .ledger import FETCHED, LOCAL, PROMPTS, Ledger, Part, Record
 from .spool import lines_of
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Reader(Protocol):
 
 
 class Outcomes:
-    """The outcomes of a job that is done.
+    """The outcomes of a job that is done, or those there are so far.
 
     Memory is a few bytes for each prompt: where its outcome is. Of a prompt that was submitted more
     than once, the last outcome counts.
@@ -67,7 +67,8 @@ class Outcomes:
         self._find_ours()
         for part in record.parts:
             self._find_requests(part)
-            self._find_results(part)
+            if part.state == FETCHED:
+                self._find_results(part)
 
     def responses(self, reader: Reader) -> Iterator[Any]:
         """The responses, in the order of the prompts."""
@@ -111,6 +112,8 @@ class Outcomes:
 
     def _missing(self, part: Part) -> CallError:
         """Why a request of a part has no outcome."""
+        if part.state != FETCHED:
+            return TransientError("the batch of this request is not done yet")
         why = part.problem or "the provider gave no outcome for this request"
         name = part.batch_id or "the batch"
         return CallError(f"{name} ended as {part.status!r}: {why}", code=part.status or None)

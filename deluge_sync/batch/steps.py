@@ -24,6 +24,7 @@ from ..values.errors import (
     BatchError,
     CallCancelledError,
     CallError,
+    ConnectionFailedError,
     DeadlineExceededError,
     DecodeError,
     NotFoundError,
@@ -123,6 +124,8 @@ class Steps:
                 if not error.retryable or isinstance(error, DeadlineExceededError):
                     raise
                 logger.warning("%s is not submitted yet: %s", self._name(part), error)
+                if _is_unreachable(error):
+                    break  # each of the others would take as long to say so
 
     def _has_room(self, part: Part) -> bool:
         """Whether the provider's queue has room for a part, as far as we know."""
@@ -246,7 +249,8 @@ class Steps:
         """Look at all batches under way, and get the outcomes of those that have ended.
 
         A look that fails in a way that may pass changes nothing, and is given back. Raises what
-        will not pass, having looked at all others.
+        will not pass, having looked at all others. Where there is no connection, none is looked at
+        after the first.
         """
         failure: CallError | None = None
         for number, part in enumerate(self.record.parts):
@@ -258,6 +262,8 @@ class Steps:
                 logger.debug("%s: a look failed: %s", self._name(part), error)
                 if failure is None or failure.retryable:
                     failure = error
+                if _is_unreachable(error):
+                    break
         if failure is not None and not failure.retryable:
             raise failure
         return failure
@@ -468,6 +474,11 @@ class Steps:
 def _is_servers(error: CallError) -> bool:
     """Whether it is an error of the server's own, which may have done it all the same."""
     return error.status is not None and error.status >= 500
+
+
+def _is_unreachable(error: CallError) -> bool:
+    """Whether there was no connection at all, which says the same of every other request."""
+    return isinstance(error, ConnectionFailedError) and not error.may_have_been_sent
 
 
 class _NoRoomError(CallError):

@@ -127,6 +127,11 @@ def _add_fetch(actions: Any) -> None:
     parser = _add(actions, "fetch", _fetch, "write the answers of a job that is done, in order")
     _add_job(parser, flags=(*FLAGS_OF_A_JOB, "cache"))
     parser.add_argument("-o", "--output", help="JSON lines; without it they go to stdout")
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="write what is on disk by now, asking nobody; the other rows have an error",
+    )
     _add_wait(parser)
 
 
@@ -158,7 +163,7 @@ def _submit(options: argparse.Namespace) -> int:
     settings = said(options)
     max_cost = settings.pop("max_cost", None)  # of this job
     folder = _folder(options)
-    job_id = options.job_id or new_job_id()
+    job_id = new_job_id() if options.job_id is None else options.job_id
     ledger = _checked(lambda: folder.ledger(job_id))
     with open_prompts(options.input, options.field) as rows:
         prompts = as_prompts(itertools.islice(rows, options.limit), options.system)
@@ -224,10 +229,15 @@ def _waited(options: argparse.Namespace, job: BatchJob) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    """Write all answers; nothing of a job that is not done."""
+    """Write all answers; of a job that is not done nothing, or with --partial what there is."""
+    if options.wait and options.partial:
+        raise UsageError("--partial does not wait: leave out --wait or --partial")
     tally = Tally()
-    with _taken_up(options) as (_, job):
-        if options.wait:
+    done = True
+    with _taken_up(options) as (ledger, job):
+        if options.partial:
+            done = status_of(ledger.read()).done
+        elif options.wait:
             code = _waited(options, job)
             if code == NOT_DONE:
                 return code
@@ -238,12 +248,14 @@ def _fetch(options: argparse.Namespace) -> int:
         path = options.output
         output = standard_output() if path is None else whole_file(path)
         with output as file:
-            for reply in job.results():
+            for reply in job.results(partial=options.partial):
                 file.write(line_of(_row(reply)))
                 tally.add(_counted(reply))
     report = tally.report()
     counts = f"{report.answered:,} answered, {report.failed:,} failed"
     logger.info("%s: %s", job.job_id, "; ".join([counts, *amounts(report)]))
+    if not done:
+        return NOT_DONE
     return FAILED if report.failed else ANSWERED
 
 
