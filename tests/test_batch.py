@@ -555,6 +555,17 @@ def test_one_prompt_is_not_many(bad: Any, sandbox: Sandbox, tmp_path: Path) -> N
         client_of(sandbox, tmp_path).submit_batch_job(bad)
 
 
+def test_a_job_that_is_not_made_leaves_files_of_others_where_they_are(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / "batches" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "chapter-1.txt").write_text("mine")
+    with pytest.raises(PromptError):
+        client_of(sandbox, tmp_path).submit_batch_job([], job_id="thesis")
+    assert [path.name for path in folder.iterdir()] == ["chapter-1.txt"]
+
+
 def test_no_prompts_make_no_job(sandbox: Sandbox, tmp_path: Path) -> None:
     client = client_of(sandbox, tmp_path)
     with pytest.raises(PromptError, match="at least one"):
@@ -593,6 +604,36 @@ def test_a_ledger_of_another_version_is_refused(sandbox: Sandbox, tmp_path: Path
     ledger.write_text("what is this?\n")
     with pytest.raises(BatchError, match="not the ledger"):
         client.attach_batch_job(job.job_id)
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        ('"created_at": ', '"created_at": "x", "was": '),
+        ('"number": 0', '"number": "../../x"'),
+        ('"number": 0', '"number": 7'),
+        ('"part": 0', '"part": "0"'),
+    ],
+)
+def test_a_damaged_ledger_is_named_and_leaves_the_other_jobs_readable(
+    found: str, instead: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    client.submit_batch_job(["x"], job_id="bad")
+    client.submit_batch_job(["x"], job_id="good")
+    ledger = tmp_path / "batches" / "bad" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace(found, instead))
+    with pytest.raises(BatchError, match="damaged"):
+        client.attach_batch_job("bad")
+    assert [status.job_id for status in client.batch_jobs()] == ["good"]
+
+
+def test_a_ledger_that_cannot_be_opened_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    (tmp_path / "batches" / "bad" / "ledger.jsonl").mkdir(parents=True)
+    with pytest.raises(BatchError, match="cannot be read"):
+        client.attach_batch_job("bad")
+    assert client.batch_jobs() == []
 
 
 def test_a_job_of_another_server_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,9 @@ from ..values.wire import FileBody
 
 VERSION = 1
 EVENTS, PROMPTS, LOCAL, LOCK = "ledger.jsonl", "prompts.jsonl", "local.jsonl", "lock"
+
+_OURS = re.compile(r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|lock\Z")
+"""The names of all files of a job."""
 
 READY, UPLOADING, UPLOADED, CREATING, UNSURE, SUBMITTED, ENDED, FETCHED = (
     "ready",
@@ -186,6 +190,8 @@ class Record:
 
     def _spooled(self, event: Mapping[str, Any]) -> Record:
         parts = tuple(Part(**fields) for fields in event["parts"])
+        if [part.number for part in self.parts + parts] != [*range(len(self.parts + parts))]:
+            raise ValueError("its parts are not in order")
         if event["generation"]:  # what had failed once more; the prompts are the same
             return dataclasses.replace(self, parts=self.parts + parts, cancelling=False)
         counts = {name: event[name] for name in ("prompts", "cached", "rejected", "digest")}
@@ -210,6 +216,7 @@ class Ledger:
         """Make the folder, for this user alone."""
         with disk_errors(self.folder):
             os.makedirs(self.folder, 0o700, exist_ok=True)
+            sync_folder(self.folder)
         if os.name == "posix" and os.stat(self.folder).st_uid != os.geteuid():
             raise BatchError(f"{self.folder} belongs to another user: name a folder of your own")
 
@@ -221,9 +228,12 @@ class Ledger:
         write_whole(self.path(EVENTS), [_line(first)])
 
     def remove(self) -> None:
-        """Remove a job of which nothing was sent, while it is locked."""
+        """Remove a job of which nothing was sent, while it is locked; what else is in its folder
+        stays.
+        """
         with contextlib.suppress(OSError):  # on Windows what is locked cannot be removed
-            for name in sorted(os.listdir(self.folder), key=LOCK.__eq__):
+            ours = filter(_OURS.match, os.listdir(self.folder))
+            for name in sorted(ours, key=LOCK.__eq__):
                 os.remove(self.path(name))
             os.rmdir(self.folder)
 
@@ -241,6 +251,10 @@ class Ledger:
                 lines = file.read().split(b"\n")
         except FileNotFoundError:
             raise BatchError(f"there is no batch job {self.job!r} in {self.folder}") from None
+        except OSError as error:
+            raise BatchError(
+                f"{self.path(EVENTS)} cannot be read: {error.strerror or error}"
+            ) from None
         record = Record(self._header(lines[0]))
         for line in filter(None, lines[1:]):
             event = _parsed(line)
@@ -324,14 +338,15 @@ class Ledger:
                 f"{VERSION}: continue it with the deluge_sync that wrote it"
             )
         try:
+            fields["created_at"] += 0.0
             return Header(**fields)
-        except TypeError as error:
+        except (KeyError, TypeError) as error:
             raise BatchError(f"{self.path(EVENTS)} has a damaged first line: {error}") from None
 
     def _after(self, record: Record, event: Mapping[str, Any]) -> Record:
         try:
             return record.after(event)
-        except (KeyError, IndexError, TypeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BatchError(
                 f"{self.path(EVENTS)} is damaged: {type(error).__name__}: {error}"
             ) from None
@@ -402,6 +417,6 @@ def _line(entry: Mapping[str, Any]) -> bytes:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
