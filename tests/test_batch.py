@@ -408,6 +408,46 @@ def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
     assert completions(job.results()) == prompts(3)
 
 
+@pytest.mark.parametrize("where", ["GET /v1/batches/", "GET /v1/files/"])
+def test_one_404_gives_up_neither_a_batch_nor_its_outcomes(
+    where: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("404", match=where)])
+    assert completions(job.results()) == prompts(3)
+    assert len(sandbox.batches) == 1
+
+
+def test_a_batch_that_is_not_found_for_long_is_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "MISSING", 0.0)
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("404")])
+    errors = [response.error for response in job.results()]
+    assert all("'lost'" in str(error) for error in errors)
+
+
+def test_outcomes_that_another_accounts_key_does_not_find_are_not_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "MISSING", 0.0)
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("403", match="GET /v1/files/")])
+    with pytest.raises(AuthError):
+        job.wait()
+    other = Client(
+        VENDORS["openai"],
+        base_url=sandbox.base_url,
+        api_key="sk-another",
+        batch_folder=tmp_path / "batches",
+    )
+    sandbox.script([Fault("404")])
+    with pytest.raises(BatchError, match="another key"):
+        other.attach_batch_job(job.job_id).status()
+    assert completions(job.results()) == prompts(3)
+
+
 def test_a_look_that_fails_for_good_leaves_the_other_batches_looked_at(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -74,7 +74,8 @@ class Part:
     queue had no room for is made again. `since` is when the present one was first asked for, and
     `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With
     `stopping` the provider was told to stop; `behind` counts the batches of the job that were under
-    way when its queue last had no room for this one. For the rest see `BatchState`.
+    way when its queue last had no room for this one. Since `missing_since` the provider does not
+    find it, or its outcomes. For the rest see `BatchState`.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Part:
     expires_at: float | None = None
     stopping: bool = False
     behind: int = 0
+    missing_since: float | None = None
 
     def after(self, event: Mapping[str, Any]) -> Part:
         """This part, when `event` has happened."""
@@ -120,6 +122,7 @@ _CHANGING = (
     "expires_at",
     "stopping",
     "behind",
+    "missing_since",
 )
 
 

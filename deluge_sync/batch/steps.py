@@ -53,6 +53,10 @@ logger = logging.getLogger(__name__)
 LAG = 30.0
 """Seconds that a provider's lists may lag behind what it has done."""
 
+MISSING = 600.0
+"""Seconds that the provider must not find a batch, or its outcomes, until they are given up: a
+gateway's 404 passes, and lists lag."""
+
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
 
@@ -234,7 +238,7 @@ class Steps:
         ]
 
     def _submitted(self, number: int, batch_id: str) -> None:
-        self._note(number, SUBMITTED, batch_id=batch_id, problem=None)
+        self._note(number, SUBMITTED, batch_id=batch_id, problem=None, missing_since=None)
         logger.info("%s is submitted: %s", self._name(self.record.parts[number]), batch_id)
 
     def _end_unsent(self, number: int) -> None:
@@ -277,11 +281,9 @@ class Steps:
         try:
             state = self._state_of(part.batch_id or "")
         except NotFoundError as error:
-            if self._wall_clock() < part.tried_at + LAG:
-                return  # it may not show yet
-            self._check_owner(part)
-            problem = f"the provider does not have it (any more): {error.message}"
-            self._note(number, ENDED, status="lost", problem=problem)
+            if self._is_gone(number):
+                problem = f"the provider does not have it (any more): {error.message}"
+                self._note(number, ENDED, status="lost", problem=problem)
             return
         if state.ended and state.queue_full and not self.record.cancelling:
             behind = len(self._under_way()) - 1
@@ -297,11 +299,24 @@ class Steps:
         part = self.record.parts[number]
         fields: dict[str, Any] = {"status": state.status, "counts": list(state.counts)}
         fields["expires_at"] = state.expires_at
+        fields["missing_since"] = None
         done = sum(state.counts[1:]) - sum(part.counts[1:])
-        if state.status != part.status or done * STEPS_TOLD >= part.requests:
+        told = part.status == state.status and part.missing_since is None
+        if not told or done * STEPS_TOLD >= part.requests:
             self._note(number, SUBMITTED, **fields)
         else:
             self.record = self.record.after({"event": SUBMITTED, "part": number, **fields})
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether what was not found is to be given up: it was not found for some time."""
+        part = self.record.parts[number]
+        self._check_owner(part)
+        now = since = self._wall_clock()
+        if part.missing_since is None:
+            self._note(number, part.state, missing_since=now)
+        else:
+            since = part.missing_since
+        return abs(now - since) >= MISSING  # the clock may have been set back
 
     def _check_owner(self, part: Part) -> None:
         """Raise `BatchError` where it may be another account that is asked."""
@@ -320,6 +335,7 @@ class Steps:
             problem=state.problem,
             results=list(state.results),
             expires_at=state.expires_at,
+            missing_since=None,
         )
 
     def _state_of(self, batch_id: str) -> BatchState:
@@ -379,6 +395,8 @@ class Steps:
                 try:
                     self._errand.tried(partial(self._download, result, to))
                 except NotFoundError as error:
+                    if not self._is_gone(number):
+                        return
                     problem = f"its results are gone at the provider: {error.message}"
             settle(to)
         succeeded = self._succeeded(path + ".new")
