@@ -26,6 +26,7 @@ from deluge_sync import (
     Response,
     Tool,
 )
+from deluge_sync.adapters import openai_batches
 from deluge_sync.batch import job as job_module
 from deluge_sync.batch import steps as steps_module
 from deluge_sync.embed import EmbedError, stack_results
@@ -479,6 +480,35 @@ def test_a_lost_answer_makes_no_second_batch_where_batches_have_no_names(
     job = client.submit_batch_job(["mine"])
     assert completions(job.results()) == ["mine"]
     assert len(sandbox.batches) == 2
+
+
+@pytest.mark.parametrize("where", ["/v1/messages/batches/", "/results"])
+def test_one_404_makes_no_second_batch_where_batches_have_no_names(
+    where: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path, "anthropic")
+    sandbox.script([Fault("reset", match="POST /v1/messages/batches")])
+    job = client.submit_batch_job(["mine"])
+    sandbox.script([Fault("404", match=where)])
+    assert completions(job.results()) == ["mine"]
+    assert len(sandbox.batches) == 1
+
+
+def test_outcomes_of_another_job_are_not_counted_as_answers(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    download = openai_batches.download
+    asked: list[str] = []
+
+    def first(result: str, model: Any) -> Any:
+        asked.append(result)
+        return download(asked[0], model)
+
+    monkeypatch.setattr(openai_batches, "download", first)
+    client.submit_batch_job(prompts(4)).wait()
+    status = client.submit_batch_job(prompts(3)).wait()
+    assert (status.succeeded, status.failed, status.waiting) == (0, 3, 0)
 
 
 # Going on

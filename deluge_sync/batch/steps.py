@@ -348,13 +348,14 @@ class Steps:
         for candidate in part.candidates:
             try:
                 state = self._state_of(candidate)
+                if state.ended and self._is_of(state, part):
+                    self._submitted(number, candidate)
+                    return
+                over = state.ended
             except NotFoundError:
-                continue
-            if not state.ended:
+                over = self._is_gone(number)
+            if not over:
                 left.append(candidate)
-            elif self._is_of(state, part):
-                self._submitted(number, candidate)
-                return
         if not left:
             self._note(number, REFUSED, candidates=[], problem="it was never created")
         elif tuple(left) != part.candidates:
@@ -399,22 +400,24 @@ class Steps:
                         return
                     problem = f"its results are gone at the provider: {error.message}"
             settle(to)
-        succeeded = self._succeeded(path + ".new")
+        succeeded = min(self._succeeded(path + ".new"), part.requests)
         os.replace(path + ".new", path)
         sync_folder(path)
         counts = (part.requests, succeeded, part.requests - succeeded)
         self._note(number, FETCHED, problem=problem, counts=counts)
 
     def _succeeded(self, path: str) -> int:
-        """Outcomes that are answers: not every provider counts them, or tells what it has kept."""
-        count = 0
+        """Requests of the job with an answer: not every provider counts them, or tells what it has
+        kept.
+        """
+        answered = set()
         with open(path, "rb") as lines:
             for line in lines:
                 with contextlib.suppress(DecodeError):
-                    outcome = self._adapter.result(line.rstrip(b"\n"), self._model)
-                    response = outcome.response
-                    count += response is not None and 200 <= response.status <= 299
-        return count
+                    name, response, _ = self._adapter.result(line.rstrip(b"\n"), self._model)
+                    if response is not None and 200 <= response.status <= 299:
+                        answered.add(name)
+        return sum(name.startswith(f"{self.record.header.tag}-") for name in answered)
 
     def _download(self, result: str, to: Any) -> None:
         start = to.tell()
