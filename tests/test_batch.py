@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deluge_sync import (
     BatchJob,
     BudgetExceeded,
     CallCancelledError,
+    CallError,
     Client,
     ConfigError,
     Conversation,
@@ -29,6 +31,7 @@ from deluge_sync import (
 from deluge_sync.adapters import openai_batches
 from deluge_sync.batch import job as job_module
 from deluge_sync.batch import steps as steps_module
+from deluge_sync.batch.ledger import Ledger
 from deluge_sync.embed import EmbedError, stack_results
 from deluge_sync.testing import BatchScript, Fault, Sandbox
 
@@ -407,6 +410,40 @@ def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
     with pytest.raises(BatchError, match="another key"):
         other.attach_batch_job(job.job_id).status()
     assert completions(job.results()) == prompts(3)
+
+
+def test_cancelling_ends_a_submission_that_is_under_way(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, call_off, called_off = openai_batches.create, Ledger.call_off, threading.Event()
+
+    def recorded(ledger: Ledger) -> None:
+        call_off(ledger)
+        called_off.set()
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        cancelling.start()
+        assert called_off.wait(20)
+        return create(*args)
+
+    client = client_of(sandbox, tmp_path)
+    cancelling = threading.Thread(target=lambda: client.attach_batch_job("long").cancel())
+    monkeypatch.setattr(Ledger, "call_off", recorded)
+    monkeypatch.setattr(openai_batches, "create", cancelled_meanwhile)
+    job = client.submit_batch_job(prompts(5), batch_size=1, job_id="long")
+    cancelling.join(20)
+    assert len(sandbox.batches) == 1
+    assert job.wait().failed >= 4
+
+
+def test_one_batch_that_cannot_be_stopped_leaves_the_others_stopped(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=50)) as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3), batch_size=1)
+        sandbox.script([Fault("400", match="/cancel")])
+        with pytest.raises(CallError):
+            job.cancel()
+        stopped = [batch.status.startswith("cancel") for batch in sandbox.batches]
+        assert stopped == [False, True, True]
 
 
 @pytest.mark.parametrize("where", ["GET /v1/batches/", "GET /v1/files/"])

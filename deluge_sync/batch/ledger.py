@@ -6,6 +6,7 @@
     part-00000.jsonl      the requests of one batch, as the provider gets them
     part-00000.results    the outcomes of that batch, as the provider gave them
     lock                  locked by the process that works on the job
+    cancel                there while that process has not heard yet that it is to submit no more
 
 Everything is read and written anew with each step: a job holds nothing open, and any process may
 go on with it.
@@ -34,8 +35,9 @@ from ..values.wire import FileBody
 
 VERSION = 1
 EVENTS, PROMPTS, LOCAL, LOCK = "ledger.jsonl", "prompts.jsonl", "local.jsonl", "lock"
+CALLED_OFF = "cancel"
 
-_OURS = re.compile(r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|lock\Z")
+_OURS = re.compile(r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|(?:cancel|lock)\Z")
 """The names of all files of a job."""
 
 READY, UPLOADING, UPLOADED, CREATING, UNSURE, SUBMITTED, ENDED, FETCHED = (
@@ -239,6 +241,19 @@ class Ledger:
             for name in sorted(ours, key=LOCK.__eq__):
                 os.remove(self.path(name))
             os.rmdir(self.folder)
+
+    def call_off(self) -> None:
+        """Have whoever works on the job submit no more; nobody needs to be waited for."""
+        new_file(self.path(CALLED_OFF)).close()
+
+    def is_called_off(self) -> bool:
+        """Whether that was asked for, and not heard yet."""
+        return os.path.exists(self.path(CALLED_OFF))
+
+    def forget_calling_off(self) -> None:
+        """It was heard."""
+        with contextlib.suppress(OSError):
+            os.remove(self.path(CALLED_OFF))
 
     def exists(self) -> bool:
         """Whether there is a ledger here."""

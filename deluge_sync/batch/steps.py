@@ -107,12 +107,14 @@ class Steps:
         """Submit what the provider has room for; the rest stays in line.
 
         What fails in a way that may pass is tried again, and in the end left for later, with a
-        warning. Raises what will not pass.
+        warning. Raises what will not pass. Ends what is left once the job is called off.
         """
         for number in range(len(self.record.parts)):
             part = self.record.parts[number]
             if part.state not in WAITING:
                 continue
+            if self._ledger.is_called_off():
+                self._call_off()
             if self.record.cancelling and part.state != CREATING:
                 self._end_unsent(number)
                 continue
@@ -451,12 +453,19 @@ class Steps:
     # Cancelling
 
     def cancel(self) -> None:
-        """Submit nothing more, and have the provider stop; what is done by then is kept."""
-        if not self.record.cancelling:
-            self.add("cancelling")
+        """Submit nothing more, and have the provider stop; what is done by then is kept. A batch
+        that cannot be stopped leaves the others stopped.
+        """
+        self._call_off()
+        self.look()
         self.submit()
         for number in range(len(self.record.parts)):
             self._stop(number)
+
+    def _call_off(self) -> None:
+        if not (self.record.cancelling or self.record.done):
+            self.add("cancelling")
+        self._ledger.forget_calling_off()
 
     def _stop(self, number: int) -> None:
         part = self.record.parts[number]
