@@ -22,6 +22,7 @@ from deluge_sync import (
     ConfigError,
     Conversation,
     DeadlineExceededError,
+    DelugeWarning,
     NotFoundError,
     OutputError,
     PromptError,
@@ -484,6 +485,26 @@ def test_outcomes_that_another_accounts_key_does_not_find_are_not_given_up(
     with pytest.raises(BatchError, match="another key"):
         other.attach_batch_job(job.job_id).status()
     assert completions(job.results()) == prompts(3)
+
+
+def test_a_server_that_is_silent_is_not_asked_for_every_batch(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(9), batch_size=1)
+    before = sandbox.requests
+    sandbox.script([Fault("reset", times=9)])
+    assert job.status().state == "in_progress"
+    assert sandbox.requests == before + 3
+    sandbox.clear_faults()
+    assert completions(job.results()) == prompts(9)
+
+
+def test_a_batch_that_is_too_large_for_the_queue_alone_is_said(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=1, enqueued_tokens=1)) as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+        job.status()
+        with pytest.warns(DelugeWarning, match="max_enqueued_tokens"):
+            job.status()
 
 
 def test_a_look_that_fails_for_good_leaves_the_other_batches_looked_at(

@@ -37,7 +37,9 @@ VERSION = 1
 EVENTS, PROMPTS, LOCAL, LOCK = "ledger.jsonl", "prompts.jsonl", "local.jsonl", "lock"
 CALLED_OFF = "cancel"
 
-_OURS = re.compile(r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|(?:cancel|lock)\Z")
+_OURS = re.compile(
+    r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|(?:cancel|lock)\Z"
+)
 """The names of all files of a job."""
 
 READY, UPLOADING, UPLOADED, CREATING, UNSURE, SUBMITTED, ENDED, FETCHED = (

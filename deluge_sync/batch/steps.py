@@ -17,6 +17,7 @@ from ..adapters.base import BatchAdapter
 from ..engine.cancellation import Cancellation
 from ..engine.clock import Clock, monotonic
 from ..errand import Errand
+from ..notices import warn_once
 from ..outlay import is_free
 from ..route import Route
 from ..values.batch import BatchState
@@ -60,6 +61,9 @@ gateway's 404 passes, and lists lag."""
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
 
+MOST_SILENT = 3
+"""Looks in a row without any answer, after which the other batches are not looked at."""
+
 QUEUE_PAUSE = 600.0
 """Seconds until a batch that the provider's queue had no room for is tried again, while as many of
 the job's own are still under way."""
@@ -75,6 +79,7 @@ STEPS_TOLD = 50
 
 WAITING = frozenset((READY, UPLOADING, UPLOADED, CREATING))
 UNDER_WAY = frozenset((UNSURE, SUBMITTED))
+LOOKED_AT = UNDER_WAY | {ENDED}
 
 
 class Steps:
@@ -123,7 +128,7 @@ class Steps:
             try:
                 self._errand.tried(partial(self._submit, number))
             except _NoRoomError as error:
-                logger.info("%s: the provider takes no more for now: %s", self._name(part), error)
+                self._tell_no_room(part, error.message)
                 break
             except CallError as error:
                 if not error.retryable or isinstance(error, DeadlineExceededError):
@@ -141,6 +146,20 @@ class Steps:
         if most_tokens is None:
             return True
         return bool(sum(other.tokens for other in under_way) + part.tokens <= most_tokens)
+
+    def _tell_no_room(self, before: Part, problem: str | None) -> None:
+        """Say that a part goes back in line. One that does so again and again, though nothing of
+        the job is in its way, may never have room.
+        """
+        part = self.record.parts[before.number]
+        logger.info("%s goes back in line: %s", self._name(part), problem)
+        if part.attempt > 1 and before.behind == 0 and not self._under_way():
+            warn_once(
+                f"{self._name(part)} goes back in line again ({problem}) with no other batch of it "
+                "under way: unless other jobs fill the provider's queue, its about "
+                f"{part.tokens:,} tokens are more than that takes; submit the prompts as another "
+                "job, with max_enqueued_tokens"
+            )
 
     def _under_way(self) -> list[Part]:
         return [part for part in self.record.parts if part.state in UNDER_WAY]
@@ -252,16 +271,21 @@ class Steps:
         """Look at all batches under way, and get the outcomes of those that have ended.
 
         A look that fails in a way that may pass changes nothing, and is given back. Raises what
-        will not pass, having looked at all others.
+        will not pass, having looked at all others; a server that is silent is not asked on.
         """
         failure: CallError | None = None
-        for number, part in enumerate(self.record.parts):
+        silent = 0
+        for part in [part for part in self.record.parts if part.state in LOOKED_AT]:
+            if silent >= MOST_SILENT:
+                break
             try:
-                self._look_at(number)
+                self._look_at(part.number)
+                silent = 0
             except (DeadlineExceededError, CallCancelledError):
                 raise
             except CallError as error:
                 logger.debug("%s: a look failed: %s", self._name(part), error)
+                silent = silent + 1 if error.status is None else 0
                 if failure is None or failure.retryable:
                     failure = error
         if failure is not None and not failure.retryable:
@@ -290,7 +314,7 @@ class Steps:
         if state.ended and state.queue_full and not self.record.cancelling:
             behind = len(self._under_way()) - 1
             self._note(number, REFUSED, batch_id=None, problem=state.problem, behind=behind)
-            logger.info("%s goes back in line: %s", self._name(part), state.problem)
+            self._tell_no_room(part, state.problem)
         elif state.ended:
             self._ended(number, state)
         else:
