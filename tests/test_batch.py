@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,22 @@ from deluge_sync import (
     BatchJob,
     BudgetExceeded,
     CallCancelledError,
+    CallError,
     Client,
     ConfigError,
     Conversation,
     DeadlineExceededError,
+    DelugeWarning,
     NotFoundError,
     OutputError,
     PromptError,
     Response,
     Tool,
 )
+from deluge_sync.adapters import openai_batches
 from deluge_sync.batch import job as job_module
 from deluge_sync.batch import steps as steps_module
+from deluge_sync.batch.ledger import Ledger
 from deluge_sync.embed import EmbedError, stack_results
 from deluge_sync.testing import BatchScript, Fault, Sandbox
 
@@ -438,6 +443,100 @@ def test_a_batch_that_another_accounts_key_does_not_find_is_not_given_up(
     assert completions(job.results()) == prompts(3)
 
 
+def test_cancelling_ends_a_submission_that_is_under_way(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, call_off, called_off = openai_batches.create, Ledger.call_off, threading.Event()
+
+    def recorded(ledger: Ledger) -> None:
+        call_off(ledger)
+        called_off.set()
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        cancelling.start()
+        assert called_off.wait(20)
+        return create(*args)
+
+    client = client_of(sandbox, tmp_path)
+    cancelling = threading.Thread(target=lambda: client.attach_batch_job("long").cancel())
+    monkeypatch.setattr(Ledger, "call_off", recorded)
+    monkeypatch.setattr(openai_batches, "create", cancelled_meanwhile)
+    job = client.submit_batch_job(prompts(5), batch_size=1, job_id="long")
+    cancelling.join(20)
+    assert len(sandbox.batches) == 1
+    assert job.wait().failed >= 4
+
+
+def test_one_batch_that_cannot_be_stopped_leaves_the_others_stopped(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=50)) as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3), batch_size=1)
+        sandbox.script([Fault("400", match="/cancel")])
+        with pytest.raises(CallError):
+            job.cancel()
+        stopped = [batch.status.startswith("cancel") for batch in sandbox.batches]
+        assert stopped == [False, True, True]
+
+
+@pytest.mark.parametrize("where", ["GET /v1/batches/", "GET /v1/files/"])
+def test_one_404_gives_up_neither_a_batch_nor_its_outcomes(
+    where: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("404", match=where)])
+    assert completions(job.results()) == prompts(3)
+    assert len(sandbox.batches) == 1
+
+
+def test_a_batch_that_is_not_found_for_long_is_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "MISSING", 0.0)
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("404")])
+    errors = [response.error for response in job.results()]
+    assert all("'lost'" in str(error) for error in errors)
+
+
+def test_outcomes_that_another_accounts_key_does_not_find_are_not_given_up(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "MISSING", 0.0)
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+    sandbox.script([Fault("403", match="GET /v1/files/")])
+    with pytest.raises(AuthError):
+        job.wait()
+    other = Client(
+        VENDORS["openai"],
+        base_url=sandbox.base_url,
+        api_key="sk-another",
+        batch_folder=tmp_path / "batches",
+    )
+    sandbox.script([Fault("404")])
+    with pytest.raises(BatchError, match="another key"):
+        other.attach_batch_job(job.job_id).status()
+    assert completions(job.results()) == prompts(3)
+
+
+def test_a_server_that_is_silent_is_not_asked_for_every_batch(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = client_of(sandbox, tmp_path).submit_batch_job(prompts(9), batch_size=1)
+    before = sandbox.requests
+    sandbox.script([Fault("reset", times=9)])
+    assert job.status().state == "in_progress"
+    assert sandbox.requests == before + 3
+    sandbox.clear_faults()
+    assert completions(job.results()) == prompts(9)
+
+
+def test_a_batch_that_is_too_large_for_the_queue_alone_is_said(tmp_path: Path) -> None:
+    with Sandbox(batches=BatchScript(polls=1, enqueued_tokens=1)) as sandbox:
+        job = client_of(sandbox, tmp_path).submit_batch_job(prompts(3))
+        job.status()
+        with pytest.warns(DelugeWarning, match="max_enqueued_tokens"):
+            job.status()
+
+
 def test_a_look_that_fails_for_good_leaves_the_other_batches_looked_at(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -469,6 +568,35 @@ def test_a_lost_answer_makes_no_second_batch_where_batches_have_no_names(
     job = client.submit_batch_job(["mine"])
     assert completions(job.results()) == ["mine"]
     assert len(sandbox.batches) == 2
+
+
+@pytest.mark.parametrize("where", ["/v1/messages/batches/", "/results"])
+def test_one_404_makes_no_second_batch_where_batches_have_no_names(
+    where: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path, "anthropic")
+    sandbox.script([Fault("reset", match="POST /v1/messages/batches")])
+    job = client.submit_batch_job(["mine"])
+    sandbox.script([Fault("404", match=where)])
+    assert completions(job.results()) == ["mine"]
+    assert len(sandbox.batches) == 1
+
+
+def test_outcomes_of_another_job_are_not_counted_as_answers(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    download = openai_batches.download
+    asked: list[str] = []
+
+    def first(result: str, model: Any) -> Any:
+        asked.append(result)
+        return download(asked[0], model)
+
+    monkeypatch.setattr(openai_batches, "download", first)
+    client.submit_batch_job(prompts(4)).wait()
+    status = client.submit_batch_job(prompts(3)).wait()
+    assert (status.succeeded, status.failed, status.waiting) == (0, 3, 0)
 
 
 # Going on
@@ -600,6 +728,17 @@ def test_one_prompt_is_not_many(bad: Any, sandbox: Sandbox, tmp_path: Path) -> N
         client_of(sandbox, tmp_path).submit_batch_job(bad)
 
 
+def test_a_job_that_is_not_made_leaves_files_of_others_where_they_are(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / "batches" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "chapter-1.txt").write_text("mine")
+    with pytest.raises(PromptError):
+        client_of(sandbox, tmp_path).submit_batch_job([], job_id="thesis")
+    assert [path.name for path in folder.iterdir()] == ["chapter-1.txt"]
+
+
 def test_no_prompts_make_no_job(sandbox: Sandbox, tmp_path: Path) -> None:
     client = client_of(sandbox, tmp_path)
     with pytest.raises(PromptError, match="at least one"):
@@ -683,6 +822,36 @@ def test_a_refused_key_leaves_a_job_and_the_error_says_how_to_go_on(
     job = client.attach_batch_job(status.job_id)
     assert completions(job.results()) == prompts(2)
     assert len(sandbox.batches) == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        ('"created_at": ', '"created_at": "x", "was": '),
+        ('"number": 0', '"number": "../../x"'),
+        ('"number": 0', '"number": 7'),
+        ('"part": 0', '"part": "0"'),
+    ],
+)
+def test_a_damaged_ledger_is_named_and_leaves_the_other_jobs_readable(
+    found: str, instead: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    client = client_of(sandbox, tmp_path)
+    client.submit_batch_job(["x"], job_id="bad")
+    client.submit_batch_job(["x"], job_id="good")
+    ledger = tmp_path / "batches" / "bad" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace(found, instead))
+    with pytest.raises(BatchError, match="damaged"):
+        client.attach_batch_job("bad")
+    assert [status.job_id for status in client.batch_jobs()] == ["good"]
+
+
+def test_a_ledger_that_cannot_be_opened_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox, tmp_path)
+    (tmp_path / "batches" / "bad" / "ledger.jsonl").mkdir(parents=True)
+    with pytest.raises(BatchError, match="cannot be read"):
+        client.attach_batch_job("bad")
+    assert client.batch_jobs() == []
 
 
 def test_a_job_of_another_server_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -727,6 +727,18 @@ def test_the_key_goes_to_our_own_server_wherever_results_are_said_to_be(
     assert (request.method, request.url) == ("GET", url)
 
 
+@pytest.mark.parametrize("url", ["https://[x", "http://a]b/v1/x"])
+def test_an_address_that_is_none_is_a_decode_error(url: str) -> None:
+    upload = BATCHES["gemini"].upload(FILE, NAME, model_of("gemini"))
+    next(upload)
+    with pytest.raises(DecodeError, match="not a URL"):
+        upload.send(answered({}, x_goog_upload_url=url))
+    look = BATCHES["anthropic"].look("b", model_of("anthropic"))
+    next(look)
+    with pytest.raises(DecodeError, match="not a URL"):
+        look.send(answered({"id": "b", "processing_status": "ended", "results_url": url}))
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_name_of_results_stays_one_part_of_the_path(wire: str) -> None:
     if wire != "anthropic":

@@ -43,7 +43,7 @@ from .body import (
 )
 from .failures import unreadable
 from .headers import instant
-from .vendor_calls import ask, at_home, body_of
+from .vendor_calls import ask, at_home, body_of, split_url
 
 __all__ = [
     "BETWEEN",
@@ -203,7 +203,7 @@ def _state(body: Any) -> BatchState:
     ended = status == "ended"
     counts = {name: count(details(body.get("request_counts"), name)) for name in _COUNTS}
     url = text_or_none(body.get("results_url"))
-    results = (url,) if ended and url else ()
+    results = (url,) if ended and url and split_url(url) else ()
     return BatchState(
         as_text(body.get("id"), "id"),
         status,

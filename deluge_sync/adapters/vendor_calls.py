@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Callable
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 from ..values.model import Model
 from ..values.wire import FileBody, HttpRequest, HttpResponse
@@ -101,7 +101,15 @@ def at_home(url: str, ours: str) -> str:
     gateway stays in between.
     """
     home = urlsplit(ours)
-    return urlunsplit(urlsplit(url)._replace(scheme=home.scheme, netloc=home.netloc))
+    return urlunsplit(split_url(url)._replace(scheme=home.scheme, netloc=home.netloc))
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL out of an answer; `MalformedError` for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise MalformedError(f"not a URL ({error})") from None
 
 
 # Google's resumable upload
@@ -132,4 +140,7 @@ def upload_url(begun: HttpResponse, model: Model, fault: ReadFault) -> str:
     if not 200 <= begun.status <= 299 or not where:
         body_of(begun, model, fault)
         raise unreadable(begun, model, MalformedError("no x-goog-upload-url to send the file to"))
-    return at_home(where, model.provider.base_url)
+    try:
+        return at_home(where, model.provider.base_url)
+    except MalformedError as error:
+        raise unreadable(begun, model, error) from None

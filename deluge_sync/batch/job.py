@@ -179,12 +179,12 @@ class BatchJob:
 
     def cancel(self) -> BatchStatus:
         """Submit nothing more, and have the provider stop. What is done by then is kept, and paid
-        for: `results()` has it, once the provider has stopped.
+        for: `results()` has it, once the provider has stopped. Another process that is submitting
+        ends with the batch at hand.
         """
+        self._ledger.call_off()
         with self._steps() as steps:
-            if not steps.record.done:
-                steps.cancel()
-                steps.look()
+            steps.cancel()
             return status_of(steps.record)
 
     def resubmit_failed(self) -> BatchJob:
@@ -196,6 +196,7 @@ class BatchJob:
         with self._steps() as steps:
             if not steps.record.done:
                 raise BatchError(f"the batch job {self.job_id} is not done: wait() for it first")
+            self._ledger.forget_calling_off()
             parts = self._failed(steps.record)
             if parts:
                 steps.add("spooled", generation=steps.record.generation + 1, parts=parts)

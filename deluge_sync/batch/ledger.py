@@ -6,6 +6,7 @@
     part-00000.jsonl      the requests of one batch, as the provider gets them
     part-00000.results    the outcomes of that batch, as the provider gave them
     lock                  locked by the process that works on the job
+    cancel                there while that process has not heard yet that it is to submit no more
 
 Everything is read and written anew with each step: a job holds nothing open, and any process may
 go on with it.
@@ -18,6 +19,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +35,12 @@ from ..values.wire import FileBody
 
 VERSION = 1
 EVENTS, PROMPTS, LOCAL, LOCK = "ledger.jsonl", "prompts.jsonl", "local.jsonl", "lock"
+CALLED_OFF = "cancel"
+
+_OURS = re.compile(
+    r"(?:ledger|prompts|local|part-[0-9]{5,})\.(?:jsonl|results)(?:\.new)?\Z|(?:cancel|lock)\Z"
+)
+"""The names of all files of a job."""
 
 READY, UPLOADING, UPLOADED, CREATING, UNSURE, SUBMITTED, ENDED, FETCHED = (
     "ready",
@@ -70,7 +78,8 @@ class Part:
     queue had no room for is made again. `since` is when the present one was first asked for, and
     `tried_at` when last, in seconds since the epoch. `counts` are total, succeeded and failed. With
     `stopping` the provider was told to stop; `behind` counts the batches of the job that were under
-    way when its queue last had no room for this one. For the rest see `BatchState`.
+    way when its queue last had no room for this one. Since `missing_since` the provider does not
+    find it, or its outcomes. For the rest see `BatchState`.
     """
 
     number: int
@@ -92,6 +101,7 @@ class Part:
     expires_at: float | None = None
     stopping: bool = False
     behind: int = 0
+    missing_since: float | None = None
 
     def after(self, event: Mapping[str, Any]) -> Part:
         """This part, when `event` has happened."""
@@ -116,6 +126,7 @@ _CHANGING = (
     "expires_at",
     "stopping",
     "behind",
+    "missing_since",
 )
 
 
@@ -186,6 +197,8 @@ class Record:
 
     def _spooled(self, event: Mapping[str, Any]) -> Record:
         parts = tuple(Part(**fields) for fields in event["parts"])
+        if [part.number for part in self.parts + parts] != [*range(len(self.parts + parts))]:
+            raise ValueError("its parts are not in order")
         if event["generation"]:  # what had failed once more; the prompts are the same
             return dataclasses.replace(self, parts=self.parts + parts, cancelling=False)
         counts = {name: event[name] for name in ("prompts", "cached", "rejected", "digest")}
@@ -210,6 +223,7 @@ class Ledger:
         """Make the folder, for this user alone."""
         with disk_errors(self.folder):
             os.makedirs(self.folder, 0o700, exist_ok=True)
+            sync_folder(self.folder)
         if os.name == "posix" and os.stat(self.folder).st_uid != os.geteuid():
             raise BatchError(f"{self.folder} belongs to another user: name a folder of your own")
 
@@ -221,11 +235,27 @@ class Ledger:
         write_whole(self.path(EVENTS), [_line(first)])
 
     def remove(self) -> None:
-        """Remove a job of which nothing was sent, while it is locked."""
+        """Remove a job of which nothing was sent, while it is locked; what else is in its folder
+        stays.
+        """
         with contextlib.suppress(OSError):  # on Windows what is locked cannot be removed
-            for name in sorted(os.listdir(self.folder), key=LOCK.__eq__):
+            ours = filter(_OURS.match, os.listdir(self.folder))
+            for name in sorted(ours, key=LOCK.__eq__):
                 os.remove(self.path(name))
             os.rmdir(self.folder)
+
+    def call_off(self) -> None:
+        """Have whoever works on the job submit no more; nobody needs to be waited for."""
+        new_file(self.path(CALLED_OFF)).close()
+
+    def is_called_off(self) -> bool:
+        """Whether that was asked for, and not heard yet."""
+        return os.path.exists(self.path(CALLED_OFF))
+
+    def forget_calling_off(self) -> None:
+        """It was heard."""
+        with contextlib.suppress(OSError):
+            os.remove(self.path(CALLED_OFF))
 
     def exists(self) -> bool:
         """Whether there is a ledger here."""
@@ -241,6 +271,10 @@ class Ledger:
                 lines = file.read().split(b"\n")
         except FileNotFoundError:
             raise BatchError(f"there is no batch job {self.job!r} in {self.folder}") from None
+        except OSError as error:
+            raise BatchError(
+                f"{self.path(EVENTS)} cannot be read: {error.strerror or error}"
+            ) from None
         record = Record(self._header(lines[0]))
         for line in filter(None, lines[1:]):
             event = _parsed(line)
@@ -324,14 +358,15 @@ class Ledger:
                 f"{VERSION}: continue it with the deluge_sync that wrote it"
             )
         try:
+            fields["created_at"] += 0.0
             return Header(**fields)
-        except TypeError as error:
+        except (KeyError, TypeError) as error:
             raise BatchError(f"{self.path(EVENTS)} has a damaged first line: {error}") from None
 
     def _after(self, record: Record, event: Mapping[str, Any]) -> Record:
         try:
             return record.after(event)
-        except (KeyError, IndexError, TypeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BatchError(
                 f"{self.path(EVENTS)} is damaged: {type(error).__name__}: {error}"
             ) from None
@@ -414,6 +449,6 @@ def _line(entry: Mapping[str, Any]) -> bytes:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

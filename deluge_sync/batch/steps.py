@@ -17,6 +17,7 @@ from ..adapters.base import BatchAdapter
 from ..engine.cancellation import Cancellation
 from ..engine.clock import Clock, monotonic
 from ..errand import Errand
+from ..notices import warn_once
 from ..outlay import is_free
 from ..route import Route
 from ..values.batch import BatchState
@@ -54,8 +55,15 @@ logger = logging.getLogger(__name__)
 LAG = 30.0
 """Seconds that a provider's lists may lag behind what it has done."""
 
+MISSING = 600.0
+"""Seconds that the provider must not find a batch, or its outcomes, until they are given up: a
+gateway's 404 passes, and lists lag."""
+
 FIRST_LOOK, SLOWEST_LOOK = 0.5, 2.0
 """Seconds between looks at such a list."""
+
+MOST_SILENT = 3
+"""Looks in a row without any answer, after which the other batches are not looked at."""
 
 QUEUE_PAUSE = 600.0
 """Seconds until a batch that the provider's queue had no room for is tried again, while as many of
@@ -72,6 +80,7 @@ STEPS_TOLD = 50
 
 WAITING = frozenset((READY, UPLOADING, UPLOADED, CREATING))
 UNDER_WAY = frozenset((UNSURE, SUBMITTED))
+LOOKED_AT = UNDER_WAY | {ENDED}
 
 
 class Steps:
@@ -104,12 +113,14 @@ class Steps:
         """Submit what the provider has room for; the rest stays in line.
 
         What fails in a way that may pass is tried again, and in the end left for later, with a
-        warning. Raises what will not pass.
+        warning. Raises what will not pass. Ends what is left once the job is called off.
         """
         for number in range(len(self.record.parts)):
             part = self.record.parts[number]
             if part.state not in WAITING:
                 continue
+            if self._ledger.is_called_off():
+                self._call_off()
             if self.record.cancelling and part.state != CREATING:
                 self._end_unsent(number)
                 continue
@@ -118,7 +129,7 @@ class Steps:
             try:
                 self._errand.tried(partial(self._submit, number))
             except _NoRoomError as error:
-                logger.info("%s: the provider takes no more for now: %s", self._name(part), error)
+                self._tell_no_room(part, error.message)
                 break
             except CallError as error:
                 if not error.retryable or isinstance(error, DeadlineExceededError):
@@ -138,6 +149,20 @@ class Steps:
         if most_tokens is None:
             return True
         return bool(sum(other.tokens for other in under_way) + part.tokens <= most_tokens)
+
+    def _tell_no_room(self, before: Part, problem: str | None) -> None:
+        """Say that a part goes back in line. One that does so again and again, though nothing of
+        the job is in its way, may never have room.
+        """
+        part = self.record.parts[before.number]
+        logger.info("%s goes back in line: %s", self._name(part), problem)
+        if part.attempt > 1 and before.behind == 0 and not self._under_way():
+            warn_once(
+                f"{self._name(part)} goes back in line again ({problem}) with no other batch of it "
+                "under way: unless other jobs fill the provider's queue, its about "
+                f"{part.tokens:,} tokens are more than that takes; submit the prompts as another "
+                "job, with max_enqueued_tokens"
+            )
 
     def _under_way(self) -> list[Part]:
         return [part for part in self.record.parts if part.state in UNDER_WAY]
@@ -237,7 +262,7 @@ class Steps:
         ]
 
     def _submitted(self, number: int, batch_id: str) -> None:
-        self._note(number, SUBMITTED, batch_id=batch_id, problem=None)
+        self._note(number, SUBMITTED, batch_id=batch_id, problem=None, missing_since=None)
         logger.info("%s is submitted: %s", self._name(self.record.parts[number]), batch_id)
 
     def _end_unsent(self, number: int) -> None:
@@ -249,17 +274,22 @@ class Steps:
         """Look at all batches under way, and get the outcomes of those that have ended.
 
         A look that fails in a way that may pass changes nothing, and is given back. Raises what
-        will not pass, having looked at all others. Where there is no connection, none is looked at
-        after the first.
+        will not pass, having looked at all others. A server that is silent is not asked on, nor one
+        to which there is no connection.
         """
         failure: CallError | None = None
-        for number, part in enumerate(self.record.parts):
+        silent = 0
+        for part in [part for part in self.record.parts if part.state in LOOKED_AT]:
+            if silent >= MOST_SILENT:
+                break
             try:
-                self._look_at(number)
+                self._look_at(part.number)
+                silent = 0
             except (DeadlineExceededError, CallCancelledError):
                 raise
             except CallError as error:
                 logger.debug("%s: a look failed: %s", self._name(part), error)
+                silent = silent + 1 if error.status is None else 0
                 if failure is None or failure.retryable:
                     failure = error
                 if _is_unreachable(error):
@@ -283,16 +313,14 @@ class Steps:
         try:
             state = self._state_of(part.batch_id or "")
         except NotFoundError as error:
-            if self._wall_clock() < part.tried_at + LAG:
-                return  # it may not show yet
-            self._check_owner(part)
-            problem = f"the provider does not have it (any more): {error.message}"
-            self._note(number, ENDED, status="lost", problem=problem)
+            if self._is_gone(number):
+                problem = f"the provider does not have it (any more): {error.message}"
+                self._note(number, ENDED, status="lost", problem=problem)
             return
         if state.ended and state.queue_full and not self.record.cancelling:
             behind = len(self._under_way()) - 1
             self._note(number, REFUSED, batch_id=None, problem=state.problem, behind=behind)
-            logger.info("%s goes back in line: %s", self._name(part), state.problem)
+            self._tell_no_room(part, state.problem)
         elif state.ended:
             self._ended(number, state)
         else:
@@ -303,11 +331,24 @@ class Steps:
         part = self.record.parts[number]
         fields: dict[str, Any] = {"status": state.status, "counts": list(state.counts)}
         fields["expires_at"] = state.expires_at
+        fields["missing_since"] = None
         done = sum(state.counts[1:]) - sum(part.counts[1:])
-        if state.status != part.status or done * STEPS_TOLD >= part.requests:
+        told = part.status == state.status and part.missing_since is None
+        if not told or done * STEPS_TOLD >= part.requests:
             self._note(number, SUBMITTED, **fields)
         else:
             self.record = self.record.after({"event": SUBMITTED, "part": number, **fields})
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether what was not found is to be given up: it was not found for some time."""
+        part = self.record.parts[number]
+        self._check_owner(part)
+        now = since = self._wall_clock()
+        if part.missing_since is None:
+            self._note(number, part.state, missing_since=now)
+        else:
+            since = part.missing_since
+        return abs(now - since) >= MISSING  # the clock may have been set back
 
     def _check_owner(self, part: Part) -> None:
         """Raise `BatchError` where it may be another account that is asked."""
@@ -326,6 +367,7 @@ class Steps:
             problem=state.problem,
             results=list(state.results),
             expires_at=state.expires_at,
+            missing_since=None,
         )
 
     def _state_of(self, batch_id: str) -> BatchState:
@@ -338,13 +380,14 @@ class Steps:
         for candidate in part.candidates:
             try:
                 state = self._state_of(candidate)
+                if state.ended and self._is_of(state, part):
+                    self._submitted(number, candidate)
+                    return
+                over = state.ended
             except NotFoundError:
-                continue
-            if not state.ended:
+                over = self._is_gone(number)
+            if not over:
                 left.append(candidate)
-            elif self._is_of(state, part):
-                self._submitted(number, candidate)
-                return
         if not left:
             self._note(number, REFUSED, candidates=[], problem="it was never created")
         elif tuple(left) != part.candidates:
@@ -385,24 +428,28 @@ class Steps:
                 try:
                     self._errand.tried(partial(self._download, result, to))
                 except NotFoundError as error:
+                    if not self._is_gone(number):
+                        return
                     problem = f"its results are gone at the provider: {error.message}"
             settle(to)
-        succeeded = self._succeeded(path + ".new")
+        succeeded = min(self._succeeded(path + ".new"), part.requests)
         os.replace(path + ".new", path)
         sync_folder(path)
         counts = (part.requests, succeeded, part.requests - succeeded)
         self._note(number, FETCHED, problem=problem, counts=counts)
 
     def _succeeded(self, path: str) -> int:
-        """Outcomes that are answers: not every provider counts them, or tells what it has kept."""
-        count = 0
+        """Requests of the job with an answer: not every provider counts them, or tells what it has
+        kept.
+        """
+        answered = set()
         with open(path, "rb") as lines:
             for line in lines:
                 with contextlib.suppress(DecodeError):
-                    outcome = self._adapter.result(line.rstrip(b"\n"), self._model)
-                    response = outcome.response
-                    count += response is not None and 200 <= response.status <= 299
-        return count
+                    name, response, _ = self._adapter.result(line.rstrip(b"\n"), self._model)
+                    if response is not None and 200 <= response.status <= 299:
+                        answered.add(name)
+        return sum(name.startswith(f"{self.record.header.tag}-") for name in answered)
 
     def _download(self, result: str, to: Any) -> None:
         start = to.tell()
@@ -436,12 +483,19 @@ class Steps:
     # Cancelling
 
     def cancel(self) -> None:
-        """Submit nothing more, and have the provider stop; what is done by then is kept."""
-        if not self.record.cancelling:
-            self.add("cancelling")
+        """Submit nothing more, and have the provider stop; what is done by then is kept. A batch
+        that cannot be stopped leaves the others stopped.
+        """
+        self._call_off()
+        self.look()
         self.submit()
         for number in range(len(self.record.parts)):
             self._stop(number)
+
+    def _call_off(self) -> None:
+        if not (self.record.cancelling or self.record.done):
+            self.add("cancelling")
+        self._ledger.forget_calling_off()
 
     def _stop(self, number: int) -> None:
         part = self.record.parts[number]
