@@ -58,32 +58,44 @@ def stack_results(
     """The vectors of all texts in their order, out of the responses of one `embed_parallel`: a list
     of lists of floats, or with `numpy` one float32 array of shape (texts, dimensions).
 
-    Where some texts have no vector it raises `EmbedError`, which names them; with `missing="none"`
-    they get None, or a row of NaN.
+    Where some texts have no vector, because of an error or because their response is not among
+    these, it raises `EmbedError`, which names them; with `missing="none"` they get None, or a row
+    of NaN. `ConfigError` where a text has two, as in the responses of two calls.
     """
     if missing not in ("error", "none"):
         raise ConfigError(f"missing must be 'error' or 'none', not {missing!r}")
     every = list(responses)
     places: Places = Matrix() if numpy else Lists()
     repeats: dict[int, Sequence[int]] = {}
+    given: set[int] = set()
     count = size = 0
-    gaps: list[int] = []
     for response in every:
-        firsts = [positions[0] for positions in response.indices]
         count = max([count, *(max(positions) + 1 for positions in response.indices)])
         if response.error is not None:
-            gaps += [position for positions in response.indices for position in positions]
             continue
         size = _checked_size(response, size)
-        places.put(firsts, response.vectors)
+        _claim(response, given)
+        places.put([positions[0] for positions in response.indices], response.vectors)
         repeats.update((one[0], one[1:]) for one in response.indices if len(one) > 1)
+    gaps = [position for position in range(count) if position not in given]
     if gaps and missing == "error":
-        first = next(response.error for response in every if response.error is not None)
+        first = next((response.error for response in every if response.error is not None), None)
         raise failure(every, count, first) from first
     whole = places.whole(count, repeats, size)
     if numpy and gaps and size:
         whole[gaps] = float("nan")
     return whole
+
+
+def _claim(response: EmbedResponse, given: set[int]) -> None:
+    """Count the positions of `response` among those `given`, each of which has one vector."""
+    for positions in response.indices:
+        for position in positions:
+            if position in given:
+                raise ConfigError(
+                    f"text {position} has two vectors: stack the responses of each call apart"
+                )
+            given.add(position)
 
 
 def _checked_size(response: EmbedResponse, size: int) -> int:

@@ -572,6 +572,32 @@ class TestParallel:
             pytest.importorskip("numpy")
         assert len(stack_results([], numpy=numpy)) == 0
 
+    @pytest.mark.parametrize("numpy", [False, True])
+    def test_a_response_that_was_left_out_leaves_a_gap_that_is_named(self, sandbox, numpy):
+        if numpy:
+            pytest.importorskip("numpy")
+        first, _, *rest = embed_parallel(TEXTS, SMALL, client=embedder(sandbox), batch_size=2)
+        with pytest.raises(EmbedError, match=r"2 of 10 texts .* text 2 is in no resp") as failure:
+            stack_results([first, *rest], numpy=numpy)
+        assert failure.value.positions == (2, 3)
+        rows = stack_results([first, *rest], numpy=numpy, missing="none")
+        assert [row is None or row[0] != row[0] for row in rows] == [
+            position in (2, 3) for position in range(10)
+        ]
+
+    def test_responses_of_two_calls_are_not_taken_for_one(self, sandbox):
+        client = embedder(sandbox)
+        first, second = (embed_parallel([text], SMALL, client=client) for text in "ab")
+        with pytest.raises(ConfigError, match="text 0 has two vectors"):
+            stack_results(first + second)
+
+    def test_errors_that_are_alike_are_told_of_once(self, sandbox):
+        sandbox.script([Fault("quota", times=2)])
+        with pytest.raises(EmbedError) as failure:
+            embedder(sandbox).embed([*TEXTS, ""], batch_size=5)
+        assert str(failure.value).count("429") == 1
+        assert "text 10 is empty" in str(failure.value)
+
     def test_contextvars_reach_the_workers(self, sandbox):
         seen: list[str] = []
         name: contextvars.ContextVar[str] = contextvars.ContextVar("name")

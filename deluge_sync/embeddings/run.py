@@ -215,21 +215,26 @@ def failure(
         for position in positions
     }
     missing = tuple(position for position in range(count) if position not in given)
-    told = [
-        f"text {response.indices[0][0]}: {response.error.message}"
-        if not response.error.message.startswith("text ")
-        else response.error.message
-        for response in responses
-        if response.error is not None
-    ]
-    if not told and first is not None:
-        told = [first.message]
+    told = _told(responses)
+    if not told:
+        told = [first.message if first is not None else f"text {missing[0]} is in no response"]
     more = f"; and {len(told) - MOST_TOLD} more errors" if len(told) > MOST_TOLD else ""
     return EmbedError(
         f"{len(missing)} of {count} texts have no vector: {'; '.join(told[:MOST_TOLD])}{more}",
         positions=missing,
         responses=tuple(responses),
     )
+
+
+def _told(responses: Sequence[EmbedResponse]) -> list[str]:
+    """The errors, each but once, with the first text that has it."""
+    told: dict[str, str] = {}
+    for response in responses:
+        if response.error is not None:
+            message = response.error.message
+            text = "" if message.startswith("text ") else f"text {response.indices[0][0]}: "
+            told.setdefault(message, text + message)
+    return list(told.values())
 
 
 def _merged(parts: Sequence[Part]) -> Sequence[Part]:
