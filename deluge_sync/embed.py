@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .client import Client
@@ -15,10 +15,13 @@ from .values.errors import ConfigError, DecodeError, EmbedError
 
 __all__ = ["EmbedError", "EmbedResponse", "Embedding", "embed_parallel", "stack_results"]
 
+DEFAULT_MODEL = "text-embedding-3-small"
+"""Where neither a model nor a client is given."""
+
 
 def embed_parallel(
     texts: Iterable[str],
-    model: str = "text-embedding-3-small",
+    model: str | None = None,
     *,
     client: Client | None = None,
     dimensions: int | None = None,
@@ -35,13 +38,19 @@ def embed_parallel(
 
     Failures are responses with an `error`; they cost the others nothing. It is sent by `client`,
     or by a client made for it with `client_options` (`api_key`, `base_url`,
-    `max_requests_per_minute`, `cache`, ...). The other options are those of `Client.embed`.
+    `max_requests_per_minute`, `cache`, ...). Without a `model` it is that of `client`, or
+    text-embedding-3-small. The other options are those of `Client.embed`.
     """
     asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
     if client is not None and client_options:
         names = ", ".join(sorted(client_options))
         raise ConfigError(f"give a client or its options, not both: {names}")
-    with Client(model, **client_options) if client is None else nullcontext(client) as sender:
+    if client is None:
+        chosen = DEFAULT_MODEL if model is None else model
+        sending: AbstractContextManager[Client] = Client(chosen, **client_options)
+    else:
+        sending = nullcontext(client)
+    with sending as sender:
         return sender._embed_responses(
             texts,
             asked,

@@ -122,6 +122,12 @@ def test_a_failed_query_costs_the_others_nothing(sandbox):
     ]
 
 
+def test_the_model_is_that_of_the_client_where_none_is_named(sandbox):
+    client = reranker(sandbox, "voyage/rerank-3")
+    (response,) = rerank_parallel([QUERY], [DOCUMENTS], client=client)
+    assert (response.model, response.error) == ("voyage/rerank-3", None)
+
+
 def test_it_makes_its_own_client_of_options(sandbox):
     options = {"base_url": sandbox.anthropic_url, "api_key": "k"}
     (response,) = rerank_parallel([QUERY], [DOCUMENTS], **options)
