@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from array import array
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +31,7 @@ from deluge_sync import (
     TooLongError,
 )
 from deluge_sync.embed import embed_parallel, stack_results
-from deluge_sync.embeddings.packs import Known, PackLimits, Reader
+from deluge_sync.embeddings.packs import Known, Pack, PackLimits, Reader
 from deluge_sync.embeddings.places import Lists, Matrix
 from deluge_sync.embeddings.records import MARK, packed, unpacked
 from deluge_sync.testing import Fault, Sandbox
@@ -245,6 +247,24 @@ class TestPacking:
         assert isinstance(next(items), Known)
         assert next(items).texts == ["a"]
         assert reader.read < 20_000
+
+    def test_long_texts_are_not_kept_to_find_their_repetitions(self):
+        class Text(str):
+            """Unlike a string, it can be referred to weakly."""
+
+        alive: weakref.WeakSet[Text] = weakref.WeakSet()
+
+        def texts() -> Iterator[str]:
+            for number in itertools.chain(range(50), range(50)):
+                alive.add(text := Text(f"{number} " + "long " * 100))
+                yield text
+
+        reader = Reader(texts(), PackLimits(5, 1e6))
+        sizes = [len(item.texts) for item in reader.items() if isinstance(item, Pack)]
+        assert sum(sizes) == 50
+        assert reader.repeats == {number: [50 + number] for number in range(50)}
+        gc.collect()
+        assert len(alive) <= 5
 
     def test_a_pack_that_is_too_long_is_halved_until_the_text_is_found(self, sandbox, caplog):
         caplog.set_level("INFO", "deluge_sync")
@@ -565,6 +585,12 @@ class TestParallel:
         assert stack_results(responses) == [expected("a")]
         with pytest.raises(ConfigError, match="a client or its options"):
             embed_parallel(["a"], client=embedder(sandbox), api_key="k")
+
+    def test_the_model_is_that_of_the_client_where_none_is_named(self, sandbox):
+        (response,) = embed_parallel(["a"], client=embedder(sandbox, "voyage/voyage-4"))
+        assert (response.model, response.error) == ("voyage/voyage-4", None)
+        with pytest.raises(ConfigError, match="is a model for chat"):
+            embed_parallel(["a"], client=client_for(sandbox))
 
     @pytest.mark.parametrize("numpy", [False, True])
     def test_results_of_nothing_are_nothing(self, numpy):
