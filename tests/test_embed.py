@@ -31,7 +31,7 @@ from deluge_sync import (
     TooLongError,
 )
 from deluge_sync.embed import embed_parallel, stack_results
-from deluge_sync.embeddings.packs import Known, Pack, PackLimits, Reader
+from deluge_sync.embeddings.packs import Known, Pack, PackLimits, Reader, Texts
 from deluge_sync.embeddings.places import Lists, Matrix
 from deluge_sync.embeddings.records import MARK, packed, unpacked
 from deluge_sync.testing import Fault, Sandbox
@@ -351,6 +351,36 @@ class TestFailures:
                 client.embed(TEXTS, batch_size=1, timeout=0.2)
         assert isinstance(failure.value.__cause__, DeadlineExceededError)
         assert len(failure.value.positions) == 10
+
+    def test_at_the_deadline_an_endless_source_is_read_no_further(self, sandbox):
+        now = [0.0]
+
+        def texts() -> Iterator[str]:
+            for number in itertools.count():
+                now[0] = float(number)
+                yield f"text {number}"
+
+        source = Texts(texts(), 3.0, clock=lambda: now[0])
+        assert list(source) == ["text 0", "text 1", "text 2"]
+        assert source.late
+        client = embedder(sandbox)
+        with pytest.raises(EmbedError, match="the time was up before it was read") as failure:
+            client.embed(itertools.repeat("the same text"), timeout=0.1)
+        assert isinstance(failure.value.__cause__, DeadlineExceededError)
+        (last,) = embed_parallel(itertools.repeat("a"), client=client, timeout=0.1)[1:]
+        assert isinstance(last.error, DeadlineExceededError)
+
+    def test_texts_that_were_not_read_any_more_are_named_where_they_can_be_counted(self):
+        arrived = threading.Event()
+        with Sandbox(delay=30.0, on_request=lambda *_: arrived.set()) as sandbox:
+            client = embedder(sandbox, max_concurrent_requests=1)
+            closing = threading.Thread(target=lambda: (arrived.wait(10), client.close()))
+            closing.start()
+            with pytest.raises(EmbedError, match="100 of 100 texts") as failure:
+                client.embed([f"text {number}" for number in range(100)], batch_size=1)
+            closing.join()
+        assert failure.value.positions == tuple(range(100))
+        assert stack_results(failure.value.responses, missing="none") == [None] * 100
 
     def test_close_from_another_thread_cancels_and_keeps_what_came(self):
         arrived = threading.Event()

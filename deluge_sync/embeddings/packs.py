@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from hashlib import blake2b
 from typing import Any, NamedTuple, Optional, Union
 
+from ..engine.clock import Clock, monotonic
 from ..values.errors import ConfigError, DelugeError, PromptError
 from ..values.model import Model
 from .records import VectorCache
@@ -67,6 +69,31 @@ def limits_of(model: Model, batch_size: int | None, most_tokens: float) -> PackL
         raise ConfigError(f"batch_size={batch_size}: {model.name} takes {most} texts at most")
     texts = batch_size or min(BATCH_SIZE, most or BATCH_SIZE)
     return PackLimits(texts, min(model.max_request_tokens or MOST_BYTES, most_tokens))
+
+
+class Texts:
+    """Texts, as far as they come before `until`, which may be infinite; `late` says whether there
+    was one that did not. `count` is how many there are, where somebody knows.
+    """
+
+    def __init__(
+        self, texts: Iterable[Any], until: float = math.inf, *, clock: Clock = monotonic
+    ) -> None:
+        self.count = len(texts) if isinstance(texts, Sized) else None
+        self.late = False
+        self._texts = texts
+        self._until = until
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._texts) if self._until == math.inf else self._timely()
+
+    def _timely(self) -> Iterator[Any]:
+        for text in self._texts:
+            if self._clock() >= self._until:
+                self.late = True
+                return
+            yield text
 
 
 class Reader:
