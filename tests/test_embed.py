@@ -297,6 +297,19 @@ class TestFailures:
         assert len(good) == 9
         assert all(one.cost for one in good)
 
+    def test_one_text_that_a_server_refuses_costs_its_pack_nothing(self, sandbox):
+        sandbox.script([Fault("400", match="poison", message="we do not like this", times=20)])
+        texts = [*(f"text {number}" for number in range(250)), "poison", *TEXTS]
+        with pytest.raises(EmbedError, match=r"1 of 261 .* text 250: .* not like this") as failure:
+            embedder(sandbox).embed(texts)
+        assert failure.value.positions == (250,)
+        assert len(sandbox.journal) <= 2 + 2 * 8
+
+    def test_what_is_wrong_with_all_requests_is_not_asked_for_each_text(self, sandbox):
+        with pytest.raises(EmbedError, match=r"1000 of 1000 .*'dimensions'"):
+            embedder(sandbox).embed([f"text {number}" for number in range(1000)], dimensions=4000)
+        assert len(sandbox.journal) <= 4 + 2 * 8
+
     @pytest.mark.parametrize("kind", ["429", "503", "reset", "malformed", "truncated"])
     def test_what_may_pass_is_tried_again(self, sandbox, kind):
         sandbox.script([Fault(kind, retry_after=0.01 if kind == "429" else None)])
