@@ -622,6 +622,7 @@ class TestParallel:
         assert response.embeddings == [expected("a"), expected("b")]
         assert (response.model, response.attempts) == (f"openai/{SMALL}", 1)
         assert stack_results([response]) == [expected(text) for text in "aba"]
+        assert len(repr(response)) < 500
 
     def test_it_makes_its_own_client_of_options(self, sandbox):
         responses = embed_parallel(["a"], base_url=sandbox.base_url, api_key="k", progress="none")
