@@ -664,7 +664,8 @@ class Client:
         models that want to know. `timeout` is seconds for all of it, `max_cost` US dollars.
 
         Raises `EmbedError` where some texts have no vector: it names them, and its `responses` hold
-        all that came in. See `embed_parallel` for those alone.
+        all that came in. See `embed_parallel` for those alone. Ctrl-C and what the source raises
+        come out as they are, and what had come by then is in the cache only.
         """
         places: Places = Matrix(_length(texts)) if numpy else Lists()
         asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
@@ -685,8 +686,10 @@ class Client:
     ) -> Generator[Embedding, None, None]:
         """The vectors one by one, in the order of the texts: `Embedding(index, vector, error)`.
 
-        Memory stays flat however many texts there are: of those read, some 16,000 at most wait
-        for their vectors. Otherwise as `embed`. Closing the
+        Memory stays flat however many texts there are: of those read, some 16,000 at most wait for
+        their vectors, and a text that comes again after its vector was given out is sent again. A
+        request is sent when it is full: with a slow source, a small `batch_size` gives the first
+        vectors sooner. After `timeout` each text has its error. Otherwise as `embed`. Closing the
         iterator cancels what is under way.
         """
         asked = EmbedOptions(dimensions, input_type, batch_size, use_cache, lazy=True)

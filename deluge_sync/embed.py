@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .client import Client
@@ -15,10 +15,13 @@ from .values.errors import ConfigError, DecodeError, EmbedError
 
 __all__ = ["EmbedError", "EmbedResponse", "Embedding", "embed_parallel", "stack_results"]
 
+DEFAULT_MODEL = "text-embedding-3-small"
+"""Where neither a model nor a client is given."""
+
 
 def embed_parallel(
     texts: Iterable[str],
-    model: str = "text-embedding-3-small",
+    model: str | None = None,
     *,
     client: Client | None = None,
     dimensions: int | None = None,
@@ -35,13 +38,19 @@ def embed_parallel(
 
     Failures are responses with an `error`; they cost the others nothing. It is sent by `client`,
     or by a client made for it with `client_options` (`api_key`, `base_url`,
-    `max_requests_per_minute`, `cache`, ...). The other options are those of `Client.embed`.
+    `max_requests_per_minute`, `cache`, ...). Without a `model` it is that of `client`, or
+    text-embedding-3-small. The other options are those of `Client.embed`.
     """
     asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
     if client is not None and client_options:
         names = ", ".join(sorted(client_options))
         raise ConfigError(f"give a client or its options, not both: {names}")
-    with Client(model, **client_options) if client is None else nullcontext(client) as sender:
+    if client is None:
+        chosen = DEFAULT_MODEL if model is None else model
+        sending: AbstractContextManager[Client] = Client(chosen, **client_options)
+    else:
+        sending = nullcontext(client)
+    with sending as sender:
         return sender._embed_responses(
             texts,
             asked,
@@ -58,32 +67,44 @@ def stack_results(
     """The vectors of all texts in their order, out of the responses of one `embed_parallel`: a list
     of lists of floats, or with `numpy` one float32 array of shape (texts, dimensions).
 
-    Where some texts have no vector it raises `EmbedError`, which names them; with `missing="none"`
-    they get None, or a row of NaN.
+    Where some texts have no vector, because of an error or because their response is not among
+    these, it raises `EmbedError`, which names them; with `missing="none"` they get None, or a row
+    of NaN. `ConfigError` where a text has two, as in the responses of two calls.
     """
     if missing not in ("error", "none"):
         raise ConfigError(f"missing must be 'error' or 'none', not {missing!r}")
     every = list(responses)
     places: Places = Matrix() if numpy else Lists()
     repeats: dict[int, Sequence[int]] = {}
+    given: set[int] = set()
     count = size = 0
-    gaps: list[int] = []
     for response in every:
-        firsts = [positions[0] for positions in response.indices]
         count = max([count, *(max(positions) + 1 for positions in response.indices)])
         if response.error is not None:
-            gaps += [position for positions in response.indices for position in positions]
             continue
         size = _checked_size(response, size)
-        places.put(firsts, response.vectors)
+        _claim(response, given)
+        places.put([positions[0] for positions in response.indices], response.vectors)
         repeats.update((one[0], one[1:]) for one in response.indices if len(one) > 1)
+    gaps = [position for position in range(count) if position not in given]
     if gaps and missing == "error":
-        first = next(response.error for response in every if response.error is not None)
+        first = next((response.error for response in every if response.error is not None), None)
         raise failure(every, count, first) from first
     whole = places.whole(count, repeats, size)
     if numpy and gaps and size:
         whole[gaps] = float("nan")
     return whole
+
+
+def _claim(response: EmbedResponse, given: set[int]) -> None:
+    """Count the positions of `response` among those `given`, each of which has one vector."""
+    for positions in response.indices:
+        for position in positions:
+            if position in given:
+                raise ConfigError(
+                    f"text {position} has two vectors: stack the responses of each call apart"
+                )
+            given.add(position)
 
 
 def _checked_size(response: EmbedResponse, size: int) -> int:

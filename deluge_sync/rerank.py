@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .client import Client
@@ -13,11 +13,14 @@ from .values.errors import ConfigError
 
 __all__ = ["Ranked", "RerankResponse", "rerank_parallel"]
 
+DEFAULT_MODEL = "cohere/rerank-v5.0-fast"
+"""Where neither a model nor a client is given."""
+
 
 def rerank_parallel(
     queries: Iterable[str],
     documents: Iterable[Iterable[str]],
-    model: str = "cohere/rerank-v5.0-fast",
+    model: str | None = None,
     *,
     top_k: int | None = None,
     max_document_tokens: int | None = None,
@@ -29,14 +32,20 @@ def rerank_parallel(
     """One response for each query, in their order; `documents` has a list for each of them.
 
     Failures are responses with an `error`; they cost the others nothing. It is sent by `client`,
-    or by a client made for it with `client_options` (`api_key`, `base_url`, ...). The other options
-    are those of `Client.rerank`; `timeout` is seconds for all of it, `max_cost` US dollars.
+    or by a client made for it with `client_options` (`api_key`, `base_url`, ...). Without a `model`
+    it is that of `client`, or cohere/rerank-v5.0-fast. The other options are those of
+    `Client.rerank`; `timeout` is seconds for all of it, `max_cost` US dollars.
     """
     asked = RerankOptions(top_k, max_document_tokens)
     if client is not None and client_options:
         names = ", ".join(sorted(client_options))
         raise ConfigError(f"give a client or its options, not both: {names}")
-    with Client(model, **client_options) if client is None else nullcontext(client) as sender:
+    if client is None:
+        chosen = DEFAULT_MODEL if model is None else model
+        sending: AbstractContextManager[Client] = Client(chosen, **client_options)
+    else:
+        sending = nullcontext(client)
+    with sending as sender:
         return sender._rerank_responses(
             queries,
             documents,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import gc
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from array import array
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +32,7 @@ from deluge_sync import (
     TooLongError,
 )
 from deluge_sync.embed import embed_parallel, stack_results
-from deluge_sync.embeddings.packs import Known, PackLimits, Reader
+from deluge_sync.embeddings.packs import Known, Pack, PackLimits, Reader, Texts
 from deluge_sync.embeddings.places import Lists, Matrix
 from deluge_sync.embeddings.records import MARK, packed, unpacked
 from deluge_sync.testing import Fault, Sandbox
@@ -249,6 +251,24 @@ class TestPacking:
         assert next(items).texts == ["a"]
         assert reader.read < 20_000
 
+    def test_long_texts_are_not_kept_to_find_their_repetitions(self):
+        class Text(str):
+            """Unlike a string, it can be referred to weakly."""
+
+        alive: weakref.WeakSet[Text] = weakref.WeakSet()
+
+        def texts() -> Iterator[str]:
+            for number in itertools.chain(range(50), range(50)):
+                alive.add(text := Text(f"{number} " + "long " * 100))
+                yield text
+
+        reader = Reader(texts(), PackLimits(5, 1e6))
+        sizes = [len(item.texts) for item in reader.items() if isinstance(item, Pack)]
+        assert sum(sizes) == 50
+        assert reader.repeats == {number: [50 + number] for number in range(50)}
+        gc.collect()
+        assert len(alive) <= 5
+
     def test_a_pack_that_is_too_long_is_halved_until_the_text_is_found(self, sandbox, caplog):
         caplog.set_level("INFO", "deluge_sync")
         texts = [*TEXTS[:5], "x" * 4 * 8_193, *TEXTS[5:]]
@@ -279,6 +299,19 @@ class TestFailures:
         good = [one for one in error.responses if not one.is_error]
         assert len(good) == 9
         assert all(one.cost for one in good)
+
+    def test_one_text_that_a_server_refuses_costs_its_pack_nothing(self, sandbox):
+        sandbox.script([Fault("400", match="poison", message="we do not like this", times=20)])
+        texts = [*(f"text {number}" for number in range(250)), "poison", *TEXTS]
+        with pytest.raises(EmbedError, match=r"1 of 261 .* text 250: .* not like this") as failure:
+            embedder(sandbox).embed(texts)
+        assert failure.value.positions == (250,)
+        assert len(sandbox.journal) <= 2 + 2 * 8
+
+    def test_what_is_wrong_with_all_requests_is_not_asked_for_each_text(self, sandbox):
+        with pytest.raises(EmbedError, match=r"1000 of 1000 .*'dimensions'"):
+            embedder(sandbox).embed([f"text {number}" for number in range(1000)], dimensions=4000)
+        assert len(sandbox.journal) <= 4 + 2 * 8
 
     @pytest.mark.parametrize("kind", ["429", "503", "reset", "malformed", "truncated"])
     def test_what_may_pass_is_tried_again(self, sandbox, kind):
@@ -334,6 +367,36 @@ class TestFailures:
                 client.embed(TEXTS, batch_size=1, timeout=0.2)
         assert isinstance(failure.value.__cause__, DeadlineExceededError)
         assert len(failure.value.positions) == 10
+
+    def test_at_the_deadline_an_endless_source_is_read_no_further(self, sandbox):
+        now = [0.0]
+
+        def texts() -> Iterator[str]:
+            for number in itertools.count():
+                now[0] = float(number)
+                yield f"text {number}"
+
+        source = Texts(texts(), 3.0, clock=lambda: now[0])
+        assert list(source) == ["text 0", "text 1", "text 2"]
+        assert source.late
+        client = embedder(sandbox)
+        with pytest.raises(EmbedError, match="the time was up before it was read") as failure:
+            client.embed(itertools.repeat("the same text"), timeout=0.1)
+        assert isinstance(failure.value.__cause__, DeadlineExceededError)
+        (last,) = embed_parallel(itertools.repeat("a"), client=client, timeout=0.1)[1:]
+        assert isinstance(last.error, DeadlineExceededError)
+
+    def test_texts_that_were_not_read_any_more_are_named_where_they_can_be_counted(self):
+        arrived = threading.Event()
+        with Sandbox(delay=30.0, on_request=lambda *_: arrived.set()) as sandbox:
+            client = embedder(sandbox, max_concurrent_requests=1)
+            closing = threading.Thread(target=lambda: (arrived.wait(10), client.close()))
+            closing.start()
+            with pytest.raises(EmbedError, match="100 of 100 texts") as failure:
+                client.embed([f"text {number}" for number in range(100)], batch_size=1)
+            closing.join()
+        assert failure.value.positions == tuple(range(100))
+        assert stack_results(failure.value.responses, missing="none") == [None] * 100
 
     def test_close_from_another_thread_cancels_and_keeps_what_came(self):
         arrived = threading.Event()
@@ -562,6 +625,7 @@ class TestParallel:
         assert response.embeddings == [expected("a"), expected("b")]
         assert (response.model, response.attempts) == (f"openai/{SMALL}", 1)
         assert stack_results([response]) == [expected(text) for text in "aba"]
+        assert len(repr(response)) < 500
 
     def test_it_makes_its_own_client_of_options(self, sandbox):
         responses = embed_parallel(["a"], base_url=sandbox.base_url, api_key="k", progress="none")
@@ -569,11 +633,43 @@ class TestParallel:
         with pytest.raises(ConfigError, match="a client or its options"):
             embed_parallel(["a"], client=embedder(sandbox), api_key="k")
 
+    def test_the_model_is_that_of_the_client_where_none_is_named(self, sandbox):
+        (response,) = embed_parallel(["a"], client=embedder(sandbox, "voyage/voyage-4"))
+        assert (response.model, response.error) == ("voyage/voyage-4", None)
+        with pytest.raises(ConfigError, match="is a model for chat"):
+            embed_parallel(["a"], client=client_for(sandbox))
+
     @pytest.mark.parametrize("numpy", [False, True])
     def test_results_of_nothing_are_nothing(self, numpy):
         if numpy:
             pytest.importorskip("numpy")
         assert len(stack_results([], numpy=numpy)) == 0
+
+    @pytest.mark.parametrize("numpy", [False, True])
+    def test_a_response_that_was_left_out_leaves_a_gap_that_is_named(self, sandbox, numpy):
+        if numpy:
+            pytest.importorskip("numpy")
+        first, _, *rest = embed_parallel(TEXTS, SMALL, client=embedder(sandbox), batch_size=2)
+        with pytest.raises(EmbedError, match=r"2 of 10 texts .* text 2 is in no resp") as failure:
+            stack_results([first, *rest], numpy=numpy)
+        assert failure.value.positions == (2, 3)
+        rows = stack_results([first, *rest], numpy=numpy, missing="none")
+        assert [row is None or row[0] != row[0] for row in rows] == [
+            position in (2, 3) for position in range(10)
+        ]
+
+    def test_responses_of_two_calls_are_not_taken_for_one(self, sandbox):
+        client = embedder(sandbox)
+        first, second = (embed_parallel([text], SMALL, client=client) for text in "ab")
+        with pytest.raises(ConfigError, match="text 0 has two vectors"):
+            stack_results(first + second)
+
+    def test_errors_that_are_alike_are_told_of_once(self, sandbox):
+        sandbox.script([Fault("quota", times=2)])
+        with pytest.raises(EmbedError) as failure:
+            embedder(sandbox).embed([*TEXTS, ""], batch_size=5)
+        assert str(failure.value).count("429") == 1
+        assert "text 10 is empty" in str(failure.value)
 
     def test_contextvars_reach_the_workers(self, sandbox):
         seen: list[str] = []

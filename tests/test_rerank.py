@@ -83,6 +83,22 @@ def test_a_long_list_is_refused_where_scores_cannot_be_compared(sandbox):
     assert not sandbox.journal
 
 
+def test_a_list_that_is_too_long_for_a_request_is_halved_and_merged(sandbox):
+    documents = [f"{DOCUMENTS[number % 4]} {number} " + "x " * 4000 for number in range(400)]
+    client = reranker(sandbox, "voyage/rerank-3")
+    response = client.rerank(QUERY, documents)
+    assert [len(record.body["documents"]) for record in sandbox.journal] == [400, 200, 200]
+    assert response.scores == pytest.approx(sorted(relevances(QUERY, documents), reverse=True))
+    assert (response.attempts, client.usage().attempts, client.usage().prompts) == (3, 3, 1)
+
+
+def test_a_list_that_is_too_long_is_an_error_where_scores_cannot_be_compared(sandbox):
+    config = {"models": {"voyage/rerank-3": {"independent_scores": False}}}
+    with pytest.raises(TooLongError):
+        reranker(sandbox, "voyage/rerank-3", config=config).rerank(QUERY, ["x " * 8000] * 400)
+    assert len(sandbox.journal) == 1
+
+
 def test_a_search_is_priced_as_one(sandbox):
     client = reranker(sandbox, "cohere/rerank-v3.5")
     response = client.rerank(QUERY, ["x" * 4 * 501, *["y"] * 99])
@@ -120,6 +136,12 @@ def test_a_failed_query_costs_the_others_nothing(sandbox):
         "document 1 of query 5 is empty",
         "the documents of query 6 must be a list of texts",
     ]
+
+
+def test_the_model_is_that_of_the_client_where_none_is_named(sandbox):
+    client = reranker(sandbox, "voyage/rerank-3")
+    (response,) = rerank_parallel([QUERY], [DOCUMENTS], client=client)
+    assert (response.model, response.error) == ("voyage/rerank-3", None)
 
 
 def test_it_makes_its_own_client_of_options(sandbox):

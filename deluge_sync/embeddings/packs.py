@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from hashlib import blake2b
 from typing import Any, NamedTuple, Optional, Union
 
+from ..engine.clock import Clock, monotonic
 from ..values.errors import ConfigError, DelugeError, PromptError
 from ..values.model import Model
 from .records import VectorCache
@@ -22,6 +25,10 @@ EXTRA_TOKENS = 4
 
 LOOKUPS = 256
 """Texts looked up in the cache at once."""
+
+LONG = 64
+"""Characters from which on a text that was read is remembered by its digest, so that it need not
+stay in memory."""
 
 SPAN = 8_192
 """Texts that a lazy reader reads past one that waits for its pack to be full."""
@@ -64,6 +71,31 @@ def limits_of(model: Model, batch_size: int | None, most_tokens: float) -> PackL
     return PackLimits(texts, min(model.max_request_tokens or MOST_BYTES, most_tokens))
 
 
+class Texts:
+    """Texts, as far as they come before `until`, which may be infinite; `late` says whether there
+    was one that did not. `count` is how many there are, where somebody knows.
+    """
+
+    def __init__(
+        self, texts: Iterable[Any], until: float = math.inf, *, clock: Clock = monotonic
+    ) -> None:
+        self.count = len(texts) if isinstance(texts, Sized) else None
+        self.late = False
+        self._texts = texts
+        self._until = until
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._texts) if self._until == math.inf else self._timely()
+
+    def _timely(self) -> Iterator[Any]:
+        for text in self._texts:
+            if self._clock() >= self._until:
+                self.late = True
+                return
+            yield text
+
+
 class Reader:
     """Reads texts and packs those that have to be sent, each once.
 
@@ -85,7 +117,7 @@ class Reader:
         self._limits = limits
         self._cache = cache
         self._lazy = lazy
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str | bytes, int] = {}
         self._pack = Pack([], [], [])
         self._size = 0
 
@@ -118,7 +150,7 @@ class Reader:
         """Send the texts of `item`, which have their outcome, again where they come again."""
         texts = [text for _, text, _ in item.found] if isinstance(item, Known) else item.texts
         for text in texts:
-            self._seen.pop(text, None)
+            self._seen.pop(_mark(text), None)
 
     def _chunk(self, most: int) -> tuple[list[str], list[int], list[int], Known] | None:
         """The next texts that are new, with their sizes and positions; None at the end."""
@@ -132,11 +164,11 @@ class Reader:
             size = _size(text)
             if size is None:
                 known.bad.append((position, _problem(text, position)))
-            elif text in seen:
-                self.repeats.setdefault(seen[text], []).append(position)
+            elif (mark := _mark(text)) in seen:
+                self.repeats.setdefault(seen[mark], []).append(position)
                 repeated += 1
             else:
-                seen[text] = position
+                seen[mark] = position
                 texts.append(text)
                 sizes.append(size)
                 positions.append(position)
@@ -175,6 +207,11 @@ class Reader:
     def _closed(self) -> Pack:
         pack, self._pack, self._size = self._pack, Pack([], [], []), 0
         return pack
+
+
+def _mark(text: str) -> str | bytes:
+    """What `text` is remembered by."""
+    return text if len(text) < LONG else blake2b(text.encode(), digest_size=16).digest()
 
 
 def _size(text: Any) -> int | None:

@@ -15,9 +15,15 @@ from ..engine.window import Window
 from ..progress import Progress
 from ..stats import Tally
 from ..values.embedding import Embedding, EmbedResponse
-from ..values.errors import CallCancelledError, DecodeError, DelugeError, EmbedError
+from ..values.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    DecodeError,
+    DelugeError,
+    EmbedError,
+)
 from ..values.response import Response
-from .packs import Item, Known, Reader
+from .packs import Item, Known, Reader, Texts
 from .places import Arrays, Places
 from .sending import Part, Sender
 
@@ -37,10 +43,11 @@ class Done(NamedTuple):
 
 
 class EmbedRun:
-    """Has workers send what the reader packs, and puts the vectors in their places."""
+    """Has workers send what the reader packs of `texts`, and puts the vectors in their places."""
 
     def __init__(
         self,
+        texts: Texts,
         reader: Reader,
         sender: Sender,
         *,
@@ -51,6 +58,7 @@ class EmbedRun:
         tally: Tally,
         progress: Callable[[], Progress],
     ) -> None:
+        self._texts = texts
         self._reader = reader
         self._sender = sender
         self._model = model
@@ -64,23 +72,21 @@ class EmbedRun:
 
     def whole(self, places: Places) -> Any:
         """What `places` make of all vectors; `EmbedError` where one is missing."""
-        try:
-            self._gather(places)
-        except CallCancelledError as error:  # the client was closed: no more can be begun
-            raise self._failure(places, error) from error
-        first = next((part.error for part in self._parts if part.error is not None), None)
+        end = self._gather(places)
+        first = end or next((part.error for part in self._parts if part.error is not None), None)
         if first is not None:
-            raise self._failure(places, first) from first
+            raise self._failure(places, first, end) from first
         return places.whole(self._reader.read, self._reader.repeats, self._size or 0)
 
     def responses(self) -> list[EmbedResponse]:
-        """One for each request, and for what the cache had, in the order of their first texts."""
+        """One for each request, for what the cache had, and for what was not sent any more, in the
+        order of their first texts.
+        """
         places = Arrays()
-        try:
-            self._gather(places)
-        except CallCancelledError as error:
-            raise self._failure(places, error) from error
-        return self._responses(places)
+        end = self._gather(places)
+        if isinstance(end, CallCancelledError):
+            raise self._failure(places, end, end) from end
+        return self._responses(places, end)
 
     def each(self) -> Generator[Embedding, None, None]:
         """The outcome of each text, in order. Leaving early cancels what is under way."""
@@ -103,14 +109,21 @@ class EmbedRun:
             for place in (position, *self._reader.repeats.pop(position, ())):
                 yield Embedding(place, vector, part.error)
 
-    def _gather(self, places: Places) -> None:
-        for done in self._done(ordered=False):
-            for part in done.parts:
-                self._check_size(part)
-                if part.error is None:
-                    places.put(part.positions, part.vectors)
-                part.vectors = ()
-                self._parts.append(part)
+    def _gather(self, places: Places) -> DelugeError | None:
+        """Put the vectors into their places; gives what ended that before all texts were sent."""
+        try:
+            for done in self._done(ordered=False):
+                for part in done.parts:
+                    self._check_size(part)
+                    if part.error is None:
+                        places.put(part.positions, part.vectors)
+                    part.vectors = ()
+                    self._parts.append(part)
+        except CallCancelledError as error:  # the client was closed: no more can be begun
+            return error
+        if self._texts.late:
+            return DeadlineExceededError("the time was up before it was read")
+        return None
 
     def _done(self, *, ordered: bool) -> Generator[Done, None, None]:
         progress = self._progress()
@@ -120,6 +133,10 @@ class EmbedRun:
         try:
             for _, done in window.in_order() if ordered else window.in_bulk():
                 yield done
+        except CallCancelledError:
+            if not ordered:
+                yield from (done for _, done in window.left())
+            raise
         finally:
             self._cancellation.cancel()
             progress.close()
@@ -179,9 +196,24 @@ class EmbedRun:
                 part.error.retryable = False
                 return
 
-    def _responses(self, places: Places) -> list[EmbedResponse]:
+    def _responses(self, places: Places, end: DelugeError | None) -> list[EmbedResponse]:
         self._parts.sort(key=lambda part: part.positions[0])
-        return [self._response(part, places) for part in _merged(self._parts)]
+        responses = [self._response(part, places) for part in _merged(self._parts)]
+        left = self._left() if end is not None else ()
+        if left:
+            responses.append(EmbedResponse(self._model, tuple((at,) for at in left), error=end))
+        return responses
+
+    def _left(self) -> list[int]:
+        """The positions of the texts that nothing came of, as far as anybody knows of them."""
+        firsts = {position for part in self._parts for position in part.positions}
+        others = (self._reader.repeats.get(first, ()) for first in firsts)
+        came = firsts.union(*others)
+        return [position for position in range(self._known_count()) if position not in came]
+
+    def _known_count(self) -> int:
+        """How many texts there are; where nobody knows, how many are known of."""
+        return max(self._reader.read + self._texts.late, self._texts.count or 0)
 
     def _response(self, part: Part, places: Places) -> EmbedResponse:
         repeats = self._reader.repeats
@@ -199,8 +231,9 @@ class EmbedRun:
             cached=part.cached,
         )
 
-    def _failure(self, places: Places, first: DelugeError) -> EmbedError:
-        return failure(self._responses(places), self._reader.read, first)
+    def _failure(self, places: Places, first: DelugeError, end: DelugeError | None) -> EmbedError:
+        count = self._reader.read if end is None else self._known_count()
+        return failure(self._responses(places, end), count, first)
 
 
 def failure(
@@ -215,21 +248,26 @@ def failure(
         for position in positions
     }
     missing = tuple(position for position in range(count) if position not in given)
-    told = [
-        f"text {response.indices[0][0]}: {response.error.message}"
-        if not response.error.message.startswith("text ")
-        else response.error.message
-        for response in responses
-        if response.error is not None
-    ]
-    if not told and first is not None:
-        told = [first.message]
+    told = _told(responses)
+    if not told:
+        told = [first.message if first is not None else f"text {missing[0]} is in no response"]
     more = f"; and {len(told) - MOST_TOLD} more errors" if len(told) > MOST_TOLD else ""
     return EmbedError(
         f"{len(missing)} of {count} texts have no vector: {'; '.join(told[:MOST_TOLD])}{more}",
         positions=missing,
         responses=tuple(responses),
     )
+
+
+def _told(responses: Sequence[EmbedResponse]) -> list[str]:
+    """The errors, each but once, with the first text that has it."""
+    told: dict[str, str] = {}
+    for response in responses:
+        if response.error is not None:
+            message = response.error.message
+            text = "" if message.startswith("text ") else f"text {response.indices[0][0]}: "
+            told.setdefault(message, text + message)
+    return list(told.values())
 
 
 def _merged(parts: Sequence[Part]) -> Sequence[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from array import array
@@ -15,7 +16,13 @@ from ..outlay import BYTES_PER_TOKEN
 from ..paid import PaidRequest, Terms
 from ..route import Route
 from ..values.embedding import NOTHING_USED, Embedded, EmbedRequest
-from ..values.errors import CallError, DelugeError, TooLongError
+from ..values.errors import (
+    BadRequestError,
+    CallError,
+    DelugeError,
+    ResponseTooLargeError,
+    TooLongError,
+)
 from ..values.model import Model
 from ..values.response import Usage
 from ..values.wire import HttpRequest
@@ -23,6 +30,10 @@ from .packs import Pack
 from .records import VectorCache
 
 logger = logging.getLogger(__name__)
+
+TRIALS = 8
+"""Halvings of refused packs before any request of a call was good. One bad text among 256 needs no
+more until one is; with what is wrong with all requests, no more are wasted."""
 
 
 @dataclass
@@ -56,29 +67,42 @@ class Sender:
         self._request = request
         self._terms = terms
         self._cache = cache
+        self._was_good = False
+        self._trials = itertools.count(1)
 
     def send(self, pack: Pack) -> list[Part]:
-        """What came of a pack. One that is too long for a request is halved, down to a text."""
+        """What came of a pack. One that is too long for a request, or refused for what may be one
+        text's fault, is halved, down to that text.
+        """
         parts: list[Part] = []
         pending = [(0, len(pack.texts))]
         refused = 0
         while pending:
             begin, end = pending.pop()
             part = self._sent(pack, begin, end)
-            if isinstance(part.error, TooLongError) and end - begin > 1:
+            if part.error is not None and end - begin > 1 and self._is_of_some(part.error):
                 middle = (begin + end) // 2
                 pending += [(middle, end), (begin, middle)]
                 refused += part.attempts
-                logger.info("%d texts are too many for one request: halved", end - begin)
+                logger.info("a request of %d texts was refused: halved", end - begin)
                 continue
             part.attempts, refused = part.attempts + refused, 0
             parts.append(part)
         return parts
 
+    def _is_of_some(self, error: DelugeError) -> bool:
+        """Whether fewer texts may pass."""
+        if isinstance(error, (TooLongError, ResponseTooLargeError)):
+            return True
+        if type(error) is not BadRequestError:
+            return False
+        return self._was_good or next(self._trials) <= TRIALS
+
     def _sent(self, pack: Pack, begin: int, end: int) -> Part:
         part = Part(pack.positions[begin:end])
         try:
             found = self._exchanged(tuple(pack.texts[begin:end]), part)
+            self._was_good = True
             part.vectors, part.usage, part.cost = found.vectors, found.usage, self._cost(found)
             if self._cache is not None:
                 self._cache.keep(pack.keys[begin:end], found.vectors)

@@ -17,7 +17,7 @@ from ..settings import Settings, check_count
 from ..stats import Tally
 from ..values.embedding import INPUT_TYPES, EmbedRequest
 from ..values.errors import ConfigError, PromptError
-from .packs import Reader, limits_of
+from .packs import Reader, Texts, limits_of
 from .records import VectorCache
 from .run import TEXTS_IN_FLIGHT, EmbedRun
 from .sending import Sender
@@ -76,8 +76,11 @@ def embed_run(
         cache = VectorCache(route.answers, route, lambda few: request._replace(texts=tuple(few)))
     cancellation = Cancellation(workers.pool_cancellation)
     until = math.inf if deadline is None else deadline
+    # Read lazily, texts are the caller's to stop: each gets its error.
+    source = Texts(texts, math.inf if asked.lazy else until)
     return EmbedRun(
-        Reader(texts, limits, cache=cache, lazy=asked.lazy),
+        source,
+        Reader(source, limits, cache=cache, lazy=asked.lazy),
         Sender(route, request, Terms(until, cancellation, budget), cache),
         model=route.model.name,
         execute=workers.execute,

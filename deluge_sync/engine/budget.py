@@ -112,7 +112,8 @@ class Budget:
             if not self._reserved:
                 raise BudgetExceeded(
                     f"this call may cost up to ${purse.amount:.6f}, and ${max(left, 0):.6f} of "
-                    f"max_cost=${self.limit:g} is left (a smaller max_new_tokens needs less)"
+                    f"max_cost=${self.limit:g} is left (less input or a smaller "
+                    "max_new_tokens needs less)"
                 )
             alarm = Alarm()
             self._alarms.append(alarm)

@@ -37,12 +37,13 @@ class Inbox(Generic[Result]):
         self._wanted = wanted
         if len(self._results) < wanted:
             self._alarm.wait(TICK)
-        return self._drain()
+        return self.drain()
 
     def __bool__(self) -> bool:
         return bool(self._results)
 
-    def _drain(self) -> list[Result]:
+    def drain(self) -> list[Result]:
+        """All there is."""
         return [self._results.popleft() for _ in range(len(self._results))]
 
 
@@ -93,6 +94,10 @@ class Window(Generic[Result]):
             while turn in early:
                 yield turn, early.pop(turn)
                 turn += 1
+
+    def left(self) -> list[tuple[int, Result]]:
+        """What came in and was not given out, for a caller whose source or `start` raised."""
+        return self._inbox.drain()
 
     def _refill(self, since: int, *, eager: bool = False) -> bool:
         """Start items until `2 * width` are ahead of `since`; whether any are under way.

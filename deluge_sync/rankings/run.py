@@ -189,7 +189,26 @@ class RerankRun:
         put((index, (piece, part)))
 
     def _rank(self, piece: _Piece, part: _Part) -> None:
-        """Have one piece ranked; `part` gets what it gave and took."""
+        """Have one piece ranked; `part` gets what it gave and took. One that is too long for a
+        request is halved where scores can be compared.
+        """
+        pending, refused = [piece], 0
+        while pending and part.error is None:
+            piece = pending.pop()
+            found, paid = self._ranked(piece)
+            if isinstance(found.error, TooLongError) and self._can_split(piece):
+                pending += reversed(_halves(piece))
+                refused += found.attempts
+                continue
+            found.attempts, refused = found.attempts + refused, 0
+            self._count(found, paid, prompts=0 if piece.begin else 1)
+            part.add(found)
+
+    def _can_split(self, piece: _Piece) -> bool:
+        return self._route.model.independent_scores and len(piece.documents) > 1
+
+    def _ranked(self, piece: _Piece) -> tuple[_Part, PaidRequest[Ranking]]:
+        """What came of one request."""
         adapter, model = self._route.adapter, self._route.model
         request = self._base._replace(query=piece.text, documents=tuple(piece.documents))
         http = adapter.encode(request, model)
@@ -204,6 +223,7 @@ class RerankRun:
             guess=(http.size() + len(piece.text) * len(piece.documents)) / BYTES_PER_TOKEN,
             ceiling=lambda: _ceiling(request, model),
         )
+        part = _Part()
         try:
             found = paid.run()
             part.usage, part.searches = found.usage, found.searches
@@ -214,9 +234,8 @@ class RerankRun:
             ]
         except DelugeError as error:
             part.error = error
-        finally:
-            part.attempts = paid.sends
-            self._count(part, paid, prompts=0 if piece.begin else 1)
+        part.attempts = paid.sends
+        return part, paid
 
     def _cost(self, found: Ranking) -> float | None:
         """US dollars; None where nobody knows."""
@@ -249,6 +268,14 @@ class RerankRun:
             attempts=whole.attempts,
             index=index,
         )
+
+
+def _halves(piece: _Piece) -> tuple[_Piece, _Piece]:
+    middle = len(piece.documents) // 2
+    first, second = piece.documents[:middle], piece.documents[middle:]
+    return piece._replace(documents=first), piece._replace(
+        documents=second, begin=piece.begin + middle
+    )
 
 
 def _checked(query: Any, given: Any, index: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
@@ -89,7 +89,7 @@ class EmbedResponse:
 
     model: str
     indices: tuple[tuple[int, ...], ...]
-    vectors: tuple[array[float], ...] = ()
+    vectors: tuple[array[float], ...] = field(default=(), repr=False)
     usage: Usage = NOTHING_USED
     cost: float | None = None
     error: DelugeError | None = None
