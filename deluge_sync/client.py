@@ -628,7 +628,8 @@ class Client:
         """Wait for jobs, and give their responses, in the order of their prompts.
 
         `batch_ids` are jobs, their ids, or ids of batches at the provider: each stands for its
-        whole job. With `provider`, jobs of another one are a `BatchError`. See `BatchJob.wait`.
+        whole job. With `provider`, jobs of another one are a `BatchError`. `timeout` is seconds for
+        all of them; see `BatchJob.wait`.
         """
         return self._batch_jobs.wait(batch_ids, provider, timeout)
 

@@ -62,12 +62,12 @@ class Errand:
         """What a flow gives; where it fails in a way that may pass, it is begun anew."""
         return self.tried(lambda: self.once(flow()))
 
-    def once(self, flow: Flow[Result]) -> Result:
-        """What a flow gives, begun once only."""
+    def once(self, flow: Flow[Result], *, pauses: bool = True) -> Result:
+        """What a flow gives, begun once only; see `exchange` for `pauses`."""
         try:
             request = next(flow)
             while True:
-                request = self.exchange(request, flow.send)
+                request = self.exchange(request, flow.send, pauses=pauses)
         except StopIteration as end:
             result: Result = end.value
             return result
@@ -81,10 +81,12 @@ class Errand:
         drawn: Callable[[Result], Optional[Weights]] | None = None,
         limits: Callable[[HttpResponse], Iterable[LimitHint]] | None = None,
         sending: Callable[[], object] = lambda: None,
+        pauses: bool = True,
     ) -> Result:
         """Send one request that is expected to draw `amounts`; gives what `read` makes of the
         answer. `drawn` tells of that what it did draw, `limits` of the answer what it says of them.
-        `sending` is called when the limits let it go.
+        `sending` is called when the limits let it go. A 429 pauses the lane, unless `pauses` is
+        False: it then says nothing of other requests.
         """
         reservations = self.route.reserve(
             amounts, deadline=self.deadline, cancellation=self._cancellation
@@ -113,7 +115,7 @@ class Errand:
                 reservations,
                 used,
                 hints,
-                failure=failure,
+                failure=failure if pauses else None,
                 answered=head is not None,
                 succeeded=succeeded,
             )

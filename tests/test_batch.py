@@ -309,6 +309,31 @@ def test_what_is_there_can_be_had_before_the_job_is_done(sandbox: Sandbox, tmp_p
     assert completions(job.results()) == prompts(4)
 
 
+def test_submitting_again_calls_no_function_of_the_users(tmp_path: Path) -> None:
+    seen: list[int | None] = []
+
+    def note(response: Response) -> Response:
+        seen.append(response.index)
+        return response
+
+    with Sandbox(batches=BatchScript(end="expired", share=0.5)) as sandbox:
+        client = client_of(sandbox, tmp_path, postprocess=note)
+        job = client.submit_batch_job(prompts(4))
+        job.wait()
+        job.resubmit_failed()
+        assert seen == []
+        assert [record.requests for record in sandbox.batches] == [4, 2]
+
+
+def test_a_full_queue_holds_up_no_look(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        client = client_of(sandbox, tmp_path, "anthropic")
+        first = client.submit_batch_job(prompts(2))
+        sandbox.script([Fault("429", retry_after=3600.0, match="POST /v1/messages/batches")])
+        client.submit_batch_job(["later"])
+        assert completions(first.results(timeout=30)) == prompts(2)
+
+
 def test_failed_requests_have_the_errors_of_live_calls(tmp_path: Path) -> None:
     def failing(custom_id: str, prompt: str) -> int | None:
         return {"prompt 1": 404, "prompt 3": 400}.get(prompt)

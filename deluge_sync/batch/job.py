@@ -234,6 +234,7 @@ class BatchJob:
     def _failed(self, record: Record) -> list[dict[str, int]]:
         """Parts of all that has no answer, written down."""
         desk = self._make_desk(record)
+        reader = desk.reader.alone()
         with Parts(
             self._ledger,
             Limits(*record.limits),
@@ -241,7 +242,7 @@ class BatchJob:
             first=len(record.parts),
             generation=record.generation + 1,
         ) as parts:
-            for line, part in self._outcomes(record, desk).unanswered(desk.reader):
+            for line, part in self._outcomes(record, desk).unanswered(reader):
                 parts.add(line, part.tokens / part.requests)
             return parts.close()
 

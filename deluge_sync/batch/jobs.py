@@ -21,7 +21,7 @@ from ..plan import Plan
 from ..route import Route
 from ..routes import Routes
 from ..rows import params_digest
-from ..settings import Settings
+from ..settings import Settings, check_seconds
 from ..values.embedding import EmbedRequest
 from ..values.errors import BatchError, ConfigError, DelugeError
 from ..values.model import BatchApi, Model
@@ -33,6 +33,9 @@ from .prompts import PromptKind, PromptReader
 from .results import Reader
 from .spool import Limits
 from .texts import TextKind, TextReader
+
+LEAST_WAIT = 0.001
+"""Seconds: one look at a job, when the time is up."""
 
 AnyJob = Union[BatchJob, str]
 
@@ -126,8 +129,9 @@ class BatchJobs:
                 )
                 error.args = (error.message,)
             raise
-        if budget is not None:
-            budget.book(entries.worst)
+        finally:
+            if budget is not None and ledger.exists():
+                budget.book(entries.worst)
         return job
 
     def prompts(self, plan: Plan, sent: Mapping[str, Any]) -> Work:
@@ -165,11 +169,14 @@ class BatchJobs:
         for each in several:
             job = each if isinstance(each, BatchJob) else self.attach(each, CallOptions())
             known.setdefault(job.job_id, job)
+        check_seconds("timeout", timeout)
+        until = math.inf if timeout is None else monotonic() + timeout
         responses: list[Any] = []
         for job in known.values():
             if provider is not None:
                 job.check_provider(provider)
-            responses.extend(job.results(timeout))
+            left = None if timeout is None else max(until - monotonic(), LEAST_WAIT)
+            responses.extend(job.results(left))
         return responses
 
     def statuses(self) -> list[BatchStatus]:

@@ -91,6 +91,10 @@ class PromptReader:
         attach(error, response)
         return response
 
+    def alone(self) -> PromptReader:
+        """One that touches nothing else; see `Reader`."""
+        return PromptReader(self._route, parse=None, postprocess=None, answers=None)
+
     def is_answer(self, response: Response) -> bool:
         """Whether there is an answer."""
         return response.content is not None

@@ -45,6 +45,9 @@ class Reader(Protocol):
     def cached(self, answer: Any, shown: Shown) -> Any:
         """The response of what the cache had when the job was submitted, as it was written down."""
 
+    def alone(self) -> Reader:
+        """One that touches nothing else: neither the cache nor the user's own functions."""
+
     def is_answer(self, response: Any) -> bool:
         """Whether a response holds an answer, good or not so good: one that was paid for."""
 

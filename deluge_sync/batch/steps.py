@@ -207,7 +207,7 @@ class Steps:
             self._model,
         )
         try:
-            state = self._errand.once(flow)
+            state = self._errand.once(flow, pauses=False)  # looks go on: the queue is full
         except CallError as error:
             if is_free(error, error.status is not None) and not _is_servers(error):
                 self._refused(number, error)
@@ -397,7 +397,7 @@ class Steps:
         """Whether a batch holds the requests of a part: other parts may be lost as well."""
         for result in state.results:
             line = self._first_line(self._adapter.download(result, self._model))
-            if line:
+            with contextlib.suppress(DecodeError):  # ours can be read
                 custom_id = self._adapter.result(line, self._model).custom_id
                 lines = lines_of(self._ledger.requests_path(part.number), self._adapter.BETWEEN)
                 return any(self._adapter.custom_id(each) == custom_id for each in lines)

@@ -105,6 +105,10 @@ class TextReader:
             attempts=0 if isinstance(error, PromptError) else 1,
         )
 
+    def alone(self) -> TextReader:
+        """One that touches nothing else; see `Reader`."""
+        return TextReader(self._route, self._request, None)
+
     def is_answer(self, response: EmbedResponse) -> bool:
         """Whether there is a vector."""
         return bool(response.vectors)
