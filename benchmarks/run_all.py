@@ -28,6 +28,7 @@ SCRIPTS = (
     "cache_hits",
     "store_puts",
     "streaming",
+    "embeddings",
     "agent_loops",
     "routing",
 )
