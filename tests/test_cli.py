@@ -1,4 +1,4 @@
-"""The command line, as a program of its own."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import pytest
 
 from deluge_sync.testing import Fault, Sandbox
 
+from .helpers import deluge_here as deluge
 from .helpers import interruptible
 
 ROOT = Path(__file__).parent.parent
 
 
-def deluge(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess:
-    """Run `deluge-sync`; gives what it printed and its exit code."""
+def deluge_apart(
+    *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess:
+    """Run `deluge-sync` as a program of its own; gives what it printed and its exit code."""
     return subprocess.run(
         [sys.executable, "-m", "deluge_sync", *arguments],
         input=stdin,
@@ -44,7 +47,7 @@ def rows(text: str) -> list[dict]:
 
 
 def test_the_readmes_first_command_answers_every_prompt_in_order(tmp_path: Path) -> None:
-    done = deluge("map", "examples/prompts.txt", "--model", "sandbox/echo", "--limit", "200")
+    done = deluge_apart("map", "examples/prompts.txt", "--model", "sandbox/echo", "--limit", "200")
     assert done.returncode == 0
     prompts = (ROOT / "examples/prompts.txt").read_text().splitlines()[:200]
     answers = rows(done.stdout)
@@ -59,7 +62,9 @@ def test_the_readmes_first_command_answers_every_prompt_in_order(tmp_path: Path)
 def test_output_goes_to_a_file_and_stdout_stays_empty(sandbox: Sandbox, tmp_path: Path) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("één\n\nzwei\n", encoding="utf-8")
-    done = against(sandbox, str(source), "-o", str(target), PYTHONIOENCODING="ascii", LC_ALL="C")
+    url = ("--model", "sandbox/echo", "--base-url", sandbox.base_url)
+    locale = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = deluge_apart("map", str(source), "-o", str(target), *url, **locale)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert [row["completion"] for row in rows(target.read_text("utf-8"))] == ["één", "zwei"]

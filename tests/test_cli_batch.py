@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 
 from deluge_sync.batch import job as job_module
 from deluge_sync.testing import BatchScript, Fault, Sandbox
 
-from .helpers import deluge_here, interruptible
-from .test_cli import ROOT, deluge, rows
+from .helpers import deluge_here
+from .test_cli import ROOT, deluge_apart, rows
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 Batch = Callable[..., subprocess.CompletedProcess]
@@ -40,7 +38,7 @@ def apart(environment: dict[str, str]) -> Batch:
     """Runs `deluge-sync batch` with these arguments, as a program of its own."""
 
     def run(*arguments: object, stdin: str = "", **more: str) -> subprocess.CompletedProcess:
-        done = deluge("batch", *map(str, arguments), stdin=stdin, **{**environment, **more})
+        done = deluge_apart("batch", *map(str, arguments), stdin=stdin, **{**environment, **more})
         return sound(done)
 
     return run
@@ -105,7 +103,7 @@ def test_the_id_alone_is_printed_and_another_process_fetches_what_map_would_writ
     assert "10 answered, 0 failed" in fetched.stderr
     written = rows(target.read_text())
     assert [row["completion"] for row in written] == PROMPTS == [row["prompt"] for row in written]
-    live = deluge("map", str(source), "-m", "sandbox/echo", "--limit", "1")
+    live = deluge_apart("map", str(source), "-m", "sandbox/echo", "--limit", "1")
     assert list(written[0]) == list(rows(live.stdout)[0])
     assert apart("fetch", job).stdout == target.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["batches", "in.txt", "out.jsonl"]
@@ -414,13 +412,13 @@ def test_answers_in_the_cache_are_not_submitted_and_fetched_ones_go_into_it(
 ) -> None:
     cache = ("--cache", str(tmp_path / "cache"))
     live = ("map", "-", *cache, "--model", "gpt-4.1-mini")
-    deluge(*live, stdin="prompt 4\n", **environment)
+    deluge_here(*live, stdin="prompt 4\n", **environment)
     job = submitted(batch, source, *cache)
     assert [record.requests for record in sandbox.batches] == [9]
     fetched = rows(batch("fetch", job, *cache).stdout)
     assert [row["index"] for row in fetched if row["cached"]] == [4]
     sent = sandbox.requests
-    done = deluge(*live, stdin=source.read_text(), **environment)
+    done = deluge_here(*live, stdin=source.read_text(), **environment)
     assert [row["cached"] for row in rows(done.stdout)] == [True] * 10
     assert sandbox.requests == sent
 
@@ -460,52 +458,11 @@ def test_an_output_that_cannot_be_written_is_a_usage_error_and_the_job_stays(
 
 
 @soon
-def test_a_reader_that_leaves_early_is_no_traceback(
-    batch: Batch, environment: dict[str, str], tmp_path: Path
-) -> None:
-    source = tmp_path / "many.txt"
-    source.write_text("".join(f"{number} {'x' * 500}\n" for number in range(2000)))
-    job = submitted(batch, source)
-    done = subprocess.run(
-        f"{sys.executable} -m deluge_sync batch fetch {job} | head -1",
-        shell=True,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
-    assert len(rows(done.stdout)) == 1
-    assert "Traceback" not in done.stderr
-
-
-@soon
 def test_a_bar_is_shown_where_it_is_asked_for(batch: Batch, source: Path) -> None:
     job = submitted(batch, source)
     done = batch("wait", job, "--progress", "bar")
     assert "100%" in done.stderr
     assert done.stdout == ""
-
-
-def begun(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    """`deluge-sync batch` that has begun to wait."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deluge_sync", "batch", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        preexec_fn=interruptible,
-    )
-    guard = threading.Timer(60, process.kill)
-    guard.start()
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "in_progress: " in line:
-            break
-    guard.cancel()
-    return process
 
 
 PAGE = (ROOT / "docs/batch.md").read_text(encoding="utf-8")
@@ -540,105 +497,3 @@ def test_every_command_and_flag_that_the_page_names_is_there(batch: Batch) -> No
         helped += batch(action, "--help").stdout
     for flag in set(re.findall(r"`(--[a-z-]+)", PAGE)):
         assert flag in helped
-
-
-@never
-def test_the_cron_script_comes_again_until_the_job_is_done(
-    sandbox: Sandbox, command: dict[str, str], batch: Batch, source: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "out.jsonl"
-    script = ["sh", str(ROOT / "examples/batch_cron.sh"), str(source), str(target), "nightly"]
-    environment = {**command, "MODEL": "gpt-4.1-mini"}
-    for _ in range(2):
-        done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stdout) == (0, "")
-        assert not target.exists()
-    batch("cancel", "nightly")
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert len(rows(target.read_text())) == 10
-    assert len(sandbox.batches) == 1
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_sandbox_command_ends_its_batches_as_it_is_told(
-    environment: dict[str, str], source: Path, batch: Batch
-) -> None:
-    flags = ("--batch-polls", "1", "--batch-end", "expired", "--batch-share", "0.7")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deluge_sync", "sandbox", *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=interruptible,
-    )
-    assert process.stdout is not None
-    try:
-        url = ("--base-url", process.stdout.readline().strip())
-        done = batch("submit", source, "--model", "sandbox/echo", *url, "--wait")
-        assert done.returncode == 1
-        fetched = rows(batch("fetch", done.stdout.strip(), *url).stdout)
-        assert [row["completion"] for row in fetched] == [*PROMPTS[:7], None, None, None]
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert deluge("sandbox", "--batch-share", "2").returncode == 2
-
-
-@never
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_who_interrupts_the_wait_is_told_how_to_take_it_up_again(
-    batch: Batch, environment: dict[str, str], source: Path, number: int, code: int
-) -> None:
-    submitted(batch, source, "--job-id", "nightly")
-    process = begun(environment, "wait", "nightly", "--base-url", environment["OPENAI_BASE_URL"])
-    process.send_signal(number)
-    said: Any = process.communicate(timeout=60)
-    assert (process.returncode, said[0]) == (code, "")
-    assert "the batch job nightly goes on; take it up again with: " in said[1]
-    url = environment["OPENAI_BASE_URL"]
-    assert f"deluge-sync batch wait nightly --base-url {url}\n" in said[1]
-    assert "Traceback" not in said[1]
-    assert batch("status", "nightly").returncode == 4
-
-
-def test_an_interrupt_while_prompts_are_read_submits_nothing_and_says_so(
-    sandbox: Sandbox, batch: Batch, environment: dict[str, str]
-) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deluge_sync", "batch", "submit", "-", "-m", "gpt-4.1-mini",
-         "--job-id", "nightly"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        preexec_fn=interruptible,
-    )  # fmt: skip
-    assert process.stdin is not None
-    process.stdin.write(b"a prompt\n" * 100_000)  # more than a pipe holds: most of it was read
-    process.send_signal(signal.SIGINT)
-    said: Any = process.communicate(timeout=60)
-    assert (process.returncode, said[0]) == (130, b"")
-    assert b"nothing was submitted" in said[1]
-    assert b"Traceback" not in said[1]
-    assert sandbox.requests == 0
-    assert submitted(batch, "-", "--job-id", "nightly", stdin="x\n") == "nightly"
-
-
-@pytest.mark.sandbox(batches=BatchScript(polls=3))
-def test_what_a_killed_process_submitted_another_one_fetches(
-    sandbox: Sandbox, batch: Batch, environment: dict[str, str], source: Path
-) -> None:
-    flags = (str(source), "-m", "gpt-4.1-mini", "--job-id", "nightly", "--batch-size", "4")
-    process = begun(environment, "submit", *flags, "--wait")
-    process.kill()
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    done = batch("submit", *flags)
-    assert (done.returncode, done.stdout) == (0, "nightly\n")
-    done = batch("fetch", "nightly", "--wait")
-    assert done.returncode == 0
-    assert [row["completion"] for row in rows(done.stdout)] == PROMPTS
-    assert [record.requests for record in sandbox.batches] == [4, 4, 2]
