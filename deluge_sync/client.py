@@ -37,7 +37,14 @@ from .progress import Progress
 from .rankings.run import RerankOptions, RerankRun
 from .routes import check_priced, resolve_models
 from .run import LOOKUPS, Run
-from .settings import Settings, check_cost, check_count, check_seconds, checked_settings
+from .settings import (
+    Settings,
+    check_cost,
+    check_count,
+    check_picklable,
+    check_seconds,
+    checked_settings,
+)
 from .stats import Report, Tally
 from .values import media
 from .values.deltas import DELTAS, Delta, TextDelta
@@ -72,9 +79,10 @@ class SupportsWrite(Protocol):
 class Client:
     """Calls language models from code that has no event loop, as fast as their limits allow.
 
-    One client serves any number of threads. Making it starts nothing; threads, sockets and limits
-    come with the first call, belong to the process that makes it, and are shared: all clients of a
-    process that use the same key and model draw from the same limits.
+    One client serves any number of threads, and can be pickled (its options, not its keys). Making
+    it starts nothing; threads, sockets and limits come with the first call, belong to the process
+    that makes it, and are shared: all clients of a process that use the same key and model draw
+    from the same limits.
 
     Args:
         model_names: a model (`"gpt-4.1-mini"`, `"anthropic/claude-haiku-4-5"`,
@@ -126,9 +134,17 @@ class Client:
         **options: Any,
     ) -> None:
         self._settings = checked_settings(model_names, options)
+        self._config = config
         self._catalog = load_catalog(config)
         self._models = resolve_models(self._settings, self._catalog)
         self._processes: dict[int, ClientProcess] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, a client is its options: another process makes one of them, with the keys of its
+        own environment. `ConfigError` for options that hold a secret, or what is one process's.
+        """
+        check_picklable(self._settings)
+        return _remade, (type(self), self._settings, self._config)
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Client:
@@ -1110,6 +1126,16 @@ class Client:
         except concurrent.futures.CancelledError:
             cancelled = CallCancelledError("the future was cancelled")
             return Response(model=self._models[0].name, error=cancelled)
+
+
+def _remade(
+    kind: type[Client], settings: Settings, config: str | Path | Mapping[str, Any] | None
+) -> Client:
+    """A client of those settings, in this process."""
+    client = kind(settings.model_names, config=config)
+    client._settings = settings
+    client._models = resolve_models(settings, client._catalog)
+    return client
 
 
 def _check_many(prompts: Any, many: str, one: str) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .catalog.specs import SECRET_HEADERS
 from .options import NO_OPTIONS, CallOptions
 from .outcome import Postprocess
 from .progress import STYLES
 from .stores import opened_store
 from .stores.base import Store
+from .stores.memory import MemoryStore
 from .values.errors import ConfigError, MissingKeyError
 from .values.params import SAMPLING_FIELDS, SamplingParams
 from .values.secret import Secret
@@ -167,6 +169,27 @@ def check_seconds(name: str, value: float | None) -> None:
         raise ConfigError(
             f"{name} must be a positive number of seconds (a year at most), not {value!r}"
         )
+
+
+def check_picklable(settings: Settings) -> None:
+    """Raise `ConfigError` for what another process must not, or cannot, be given."""
+    if settings.api_key is not None:
+        raise ConfigError(
+            "a client with a literal api_key is not pickled: leave it out, and set the provider's "
+            "environment variable where the client is used"
+        )
+    if settings.session is not None:
+        raise ConfigError("a client with a session is not pickled: make it where it is used")
+    secret = sorted(name for name in settings.extra_headers if name.lower() in SECRET_HEADERS)
+    if secret:
+        raise ConfigError(f"a client with extra_headers {secret[0]} is not pickled: it is a secret")
+    if any("@" in url for url in (settings.proxies or {}).values()):
+        raise ConfigError(
+            "a client with a proxy's password is not pickled: name the proxy in HTTPS_PROXY where "
+            "the client is used"
+        )
+    if isinstance(settings.cache, MemoryStore):
+        raise ConfigError("a client with a MemoryStore is not pickled: name a folder as cache")
 
 
 def check_cost(name: str, value: float | None) -> None:

@@ -40,7 +40,7 @@ Embedding models: vectors can be had shorter; they can be had as base64, which i
 as quickly; what a text is embedded for is said in the text itself, not beside it."""
 
 _SECRET_FIELDS = frozenset({"api_key", "apikey", "key", "token", "secret", "password"})
-_SECRET_HEADERS = frozenset(
+SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
 )
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -177,7 +177,7 @@ def _headers(value: Any, field: str) -> dict[str, str]:
     for name in checked:
         if not _HEADER_NAME.match(name):
             fail(field, "a mapping whose keys are names of HTTP headers", name)
-        if name.lower() in _SECRET_HEADERS:
+        if name.lower() in SECRET_HEADERS:
             raise ConfigError(
                 f"{field}.{name}: a key does not belong here; name its environment variable with "
                 "key_env, its header with auth_header and auth_prefix"
