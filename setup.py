@@ -28,6 +28,7 @@ VERTEX = ["google-auth>=2.30,<3"]
 COMPUTER = ["playwright>=1.40,<2"]  # with a Chromium of the machine's; it downloads none
 # The mcp package needs Python 3.10 itself.
 MCP = ["mcp>=2.3,<3; python_version >= '3.10'"]
+FLASK = ["flask>=2.3"]
 NUMPY = ["numpy>=1.26"]
 TEST = [
     *FAST,
@@ -35,6 +36,7 @@ TEST = [
     *VERTEX,
     *COMPUTER,
     *MCP,
+    *FLASK,
     "pytest>=8",
     "hypothesis>=6.100",
     "h11>=0.14",
@@ -79,6 +81,7 @@ setup(
         "tokens": TOKENS,
         "computer": COMPUTER,
         "mcp": MCP,
+        "flask": FLASK,
         "numpy": NUMPY,
         "test": TEST,
         "dev": [*TEST, *LINT, "nox"],

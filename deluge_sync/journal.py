@@ -26,7 +26,13 @@ from .rows import (
 )
 from .stores.batches import Batches
 from .stores.file_lock import lock, unlock
-from .values.errors import BudgetExceeded, CallCancelledError, ConfigError, JournalError
+from .values.errors import (
+    BudgetExceeded,
+    CallCancelledError,
+    ConfigError,
+    JournalError,
+    JournalInUseError,
+)
 from .values.plain import MalformedError
 from .values.response import Response
 
@@ -126,7 +132,7 @@ class JournalFile:
         """Lock and read the file. `JournalError`, and nothing is changed, where it is no use."""
         self._pid = os.getpid()
         if _open_files.setdefault((self._pid, self._path), self) is not self:
-            raise self._refused("is in use by another run of this process")
+            raise self._in_use("run of this process")
         try:
             self._descriptor = self._locked()
             self._reader = open(self._path, "rb")  # noqa: SIM115  (closing it ends the lock)
@@ -238,6 +244,9 @@ class JournalFile:
     def _refused(self, reason: str) -> JournalError:
         return JournalError(f"the journal {self._journal.path} {reason}")
 
+    def _in_use(self, other: str) -> JournalInUseError:
+        return JournalInUseError(f"the journal {self._journal.path} is in use by another {other}")
+
     # Opening and closing
 
     def _locked(self) -> _Descriptor:
@@ -247,7 +256,7 @@ class JournalFile:
             if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):
                 raise self._refused("is not a regular file")
             if not lock(descriptor.number, at=LOCK_BYTE):
-                raise self._refused("is in use by another process")
+                raise self._in_use("process")
             if _is_at(descriptor.number, self._path):
                 break  # not one that its last run has just replaced by a sorted one
         if not os.fstat(descriptor.number).st_size:

@@ -5,22 +5,26 @@ curl -N 'localhost:5000/?topic=tides'
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 from flask import Flask, Response, request
 
-from deluge_sync import CallError, Client
+from deluge_sync import CallError
+from deluge_sync.contrib.flask import DelugeSync, current_client
 
 app = Flask(__name__)
-client = Client(os.environ.get("MODEL", "sandbox/echo"), progress="none")
+app.config["DELUGE_SYNC"] = {"model_names": os.environ.get("MODEL", "sandbox/echo")}
+DelugeSync(app)
 
 
-def pieces(prompt: str) -> Iterator[str]:
+def pieces(answer: Generator[object, None, None]) -> Iterator[str]:
     """The answer's text; a visitor who leaves closes the generator, which ends the call."""
     try:
-        for piece in client.stream_chat(prompt, timeout=120):
-            if isinstance(piece, str):
-                yield piece
+        with closing(answer):
+            for piece in answer:
+                if isinstance(piece, str):
+                    yield piece
     except CallError as error:
         yield f"\n[the answer broke off: {error.kind}]"
 
@@ -29,5 +33,5 @@ def pieces(prompt: str) -> Iterator[str]:
 def explain() -> Response:
     """Explain a topic, word by word."""
     topic = request.args.get("topic", "the tides")
-    answer = pieces(f"In one sentence, explain {topic}.")
-    return Response(answer, mimetype="text/plain")
+    answer = current_client.stream_chat(f"In one sentence, explain {topic}.", timeout=120)
+    return Response(pieces(answer), mimetype="text/plain")

@@ -58,8 +58,8 @@ FLOORS = {
     "rerank": 13,
     "local": 13,
     "testing": 13,
-    "contrib": 13,
     "cli": 14,
+    "contrib": 15,
 }
 STRANGERS = {"adapters", "catalog", "engine", "stores"}
 FREE = {"__init__", "__main__", "_version"}

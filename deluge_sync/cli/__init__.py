@@ -1,7 +1,8 @@
 """The command line: `deluge-sync map | batch | models | check | cache | sandbox`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 all answered, 1 some failed, 2 usage,
-3 configuration, 4 a batch job is not done yet, 130 interrupted, 143 terminated.
+3 configuration, 4 a batch job is not done yet, 75 another run is at it, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
@@ -11,24 +12,49 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .._version import __version__
 from ..values.errors import ConfigError
 from . import batch_command, cache_command, check, map_command, models, sandbox
-from .exits import CONFIGURATION, FAILED, INTERRUPTED, TERMINATED, USAGE, UsageError
+from .configured import NONE
+from .exits import (
+    CONFIGURATION,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    TERMINATED,
+    USAGE,
+    RunningError,
+    UsageError,
+)
 
 COMMANDS = (map_command, batch_command, models, check, cache_command, sandbox)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit code."""
-    options = _parser().parse_args(arguments)
-    _log_to_stderr(verbose=options.verbose)
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    program: str = "deluge-sync",
+    client_options: Mapping[str, Any] = NONE,
+) -> int:
+    """Run the command; gives its exit code.
+
+    An application that offers the commands as its own says what its `program` is called, and the
+    options of its `Client`, which hold where the command line does not say otherwise.
+    """
+    options = _parser(program).parse_args(arguments)
+    options.client_options = client_options
+    if options.quiet and getattr(options, "progress", None) == "auto":
+        options.progress = "none"
+    _log_to_stderr(_level(options))
     try:
         return int(options.run(options))
     except UsageError as error:
         return _complain(error, USAGE)
+    except RunningError as error:
+        return _complain(error, RUNNING)
     except ConfigError as error:
         return _complain(error, CONFIGURATION)
     except KeyboardInterrupt:
@@ -44,27 +70,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, FAILED)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="deluge-sync",
+        prog=program,
         description="Call language models at full throughput, blocking.",
         epilog="exit codes: 0 all answered, 1 some failed, 2 usage, 3 configuration, "
-        "4 a batch job is not done yet, 130 interrupted, 143 terminated",
+        "4 a batch job is not done yet, 75 another run is at it, 130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"deluge-sync {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what is going on")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="log what is going on")
+    loudness.add_argument(
+        "-q", "--quiet", action="store_true", help="say nothing on stderr that needs no attention"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)
     return parser
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def _level(options: argparse.Namespace) -> int:
+    if options.quiet:
+        return logging.WARNING
+    return logging.DEBUG if options.verbose else logging.INFO
+
+
+def _log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("deluge_sync")
     logger.handlers[:] = [handler]
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(level)
     warnings.showwarning = lambda message, *_: logger.warning("warning: %s", message)
 
 

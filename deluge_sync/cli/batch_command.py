@@ -29,9 +29,10 @@ from ..values.errors import BatchError, ConfigError, DeadlineExceededError, Delu
 from ..values.plain import message_to_plain
 from ..values.prompt import Conversation, Text
 from ..values.response import Response
+from .configured import client_of, configured
 from .exits import ANSWERED, FAILED, NOT_DONE, UsageError
 from .flags import add_client_flags, add_input, count, said, seconds
-from .output import amounts, plain, standard_output, time_words, whole_file
+from .output import amounts, level_of, plain, standard_output, time_words, whole_file
 from .prompts import as_prompts, open_prompts
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _add_submit(actions: Any) -> None:
     words = "submit the prompts of a file; prints the job's id"
     parser = _add(actions, "submit", _submit, words)
     add_input(parser)
-    parser.add_argument("-m", "--model", required=True, help="see `deluge-sync models`")
+    parser.add_argument("-m", "--model", help="see `deluge-sync models`")
     parser.add_argument(
         "--job-id", help="a name of your own: the same command again goes on with the job"
     )
@@ -222,7 +223,8 @@ def _waited(options: argparse.Namespace, job: BatchJob) -> int:
     try:
         status = job.wait(options.patience, progress=options.progress)
     except DeadlineExceededError as error:
-        return _complain(error, NOT_DONE)
+        logger.info("%s", error)
+        return NOT_DONE
     if resolved(options.progress) != "log":  # there it was the last line
         logger.info("%s: %s", job.job_id, summary_of(status))
     return _code(status)
@@ -253,7 +255,8 @@ def _fetch(options: argparse.Namespace) -> int:
                 tally.add(_counted(reply))
     report = tally.report()
     counts = f"{report.answered:,} answered, {report.failed:,} failed"
-    logger.info("%s: %s", job.job_id, "; ".join([counts, *amounts(report)]))
+    summary = "; ".join([counts, *amounts(report)])
+    logger.log(level_of(report) if done else logging.INFO, "%s: %s", job.job_id, summary)
     if not done:
         return NOT_DONE
     return FAILED if report.failed else ANSWERED
@@ -302,7 +305,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> JobFolder:
-    return JobFolder(options.folder or default_folder())
+    return JobFolder(options.folder or configured(options, "batch_folder") or default_folder())
 
 
 def _ledger(options: argparse.Namespace) -> Ledger:
@@ -334,15 +337,11 @@ def _taken_up(options: argparse.Namespace) -> Iterator[tuple[Ledger, BatchJob]]:
         yield ledger, client.attach_batch_job(ledger.job)
 
 
-def _client(options: argparse.Namespace, model: str, settings: Mapping[str, Any]) -> Client:
+def _client(options: argparse.Namespace, model: str | None, settings: Mapping[str, Any]) -> Client:
     """A client whose process SIGTERM ends in order."""
-    client = Client(
-        model,
-        config=options.config,
-        batch_folder=options.folder,
-        progress="none",
-        **settings,
-    )
+    names = None if model is None else [model]
+    folder = options.folder or configured(options, "batch_folder")
+    client = client_of(options, names, batch_folder=folder, progress="none", **settings)
     if threading.current_thread() is threading.main_thread():
         client.install_signal_handlers()
     return client
@@ -378,7 +377,8 @@ def _code(status: BatchStatus) -> int:
 
 
 def _not_done(status: BatchStatus) -> int:
-    return _complain(f"{status.job_id} is not done yet: {summary_of(status)}", NOT_DONE)
+    logger.info("%s is not done yet: %s", status.job_id, summary_of(status))
+    return NOT_DONE
 
 
 def _complain(message: object, code: int) -> int:

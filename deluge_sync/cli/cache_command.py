@@ -9,11 +9,12 @@ import os
 import sys
 from typing import Any
 
-from ..stores import default_folder
+from ..stores import default_folder, opened_store
 from ..stores.base import StoreError
 from ..stores.disk import DiskStore
 from ..stores.folder import DATABASE
 from ..stores.rows import Stats, Verification
+from .configured import configured
 from .exits import ANSWERED, FAILED, UsageError
 from .output import plain, time_words
 
@@ -45,7 +46,7 @@ def _add(actions: Any, name: str, action: Any, words: str) -> argparse.ArgumentP
 
 def run(options: argparse.Namespace) -> int:
     """Do it; gives the exit code."""
-    path = os.path.expanduser(options.path or default_folder())
+    path = os.path.expanduser(options.path or _usual_folder(options))
     if not os.path.lexists(path):
         raise UsageError(f"there is no cache in {path}")
     store = DiskStore(path)
@@ -58,6 +59,17 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     finally:
         store.close()
+
+
+def _usual_folder(options: argparse.Namespace) -> Any:
+    """The folder of the cache that is configured around us, or else the user's own."""
+    store = opened_store(configured(options, "cache"))
+    if store is None:
+        return default_folder()
+    path = getattr(store, "path", None)
+    if path is None:
+        raise UsageError(f"the cache that is configured, {store!r}, has no folder: name a PATH")
+    return path
 
 
 def _stats(store: DiskStore, options: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from ..catalog import api_key_for, base_url_for, load_catalog
-from ..client import Client
 from ..values.errors import DelugeError, MissingKeyError
 from ..values.model import Provider
+from .configured import client_of, config_of, names_of
 from .exits import ANSWERED, CONFIGURATION, FAILED, UsageError
 
 
@@ -34,15 +34,15 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check; gives the exit code."""
-    catalog = load_catalog(options.config)
+    catalog = load_catalog(config_of(options))
     models, providers = catalog.models(), catalog.providers()
     sys.stdout.write(f"catalog: {len(models)} models of {len(providers)} providers\n")
     for provider in providers:
         sys.stdout.write(f"{provider.name:20} {_key_state(provider)}\n")
-    if options.live and not options.model:
+    if options.live and not (options.model or names_of(options)):
         raise UsageError("--live needs a --model to send to")
     code = ANSWERED
-    for name in options.model:
+    for name in options.model or names_of(options):
         code = max(code, _check_model(name, options))
     return code
 
@@ -59,10 +59,12 @@ def _key_state(provider: Provider) -> str:
 
 def _check_model(name: str, options: argparse.Namespace) -> int:
     try:
-        with Client(name, config=options.config, progress="none") as client:
+        with client_of(options, [name], progress="none") as client:
             model = client.models[0]
-            api_key_for(model.provider)
-            base_url_for(model.provider)
+            if client.settings.api_key is None:
+                api_key_for(model.provider)
+            if client.settings.base_url is None:
+                base_url_for(model.provider)
             if options.live:
                 reply = client.complete("Say: ok", timeout=60)
                 sys.stdout.write(f"{model.name}: answered {reply.completion!r:.60}\n")

@@ -20,11 +20,12 @@ from ..progress import STYLES
 from ..rows import line_of, row_of
 from ..stats import Report
 from ..stores.file_lock import lock
-from ..values.errors import ConfigError
+from ..values.errors import ConfigError, JournalInUseError
 from ..values.response import Response
-from .exits import ANSWERED, FAILED, UsageError
+from .configured import client_of
+from .exits import ANSWERED, FAILED, RunningError, UsageError
 from .flags import CLIENT_FLAGS, add_client_flags, add_input, said
-from .output import amounts, standard_output
+from .output import amounts, level_of, standard_output
 from .prompts import as_prompts, count_prompts, open_prompts
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        required=True,
         action="append",
         help="see `deluge-sync models`; repeated, each is asked where those before it fail",
     )
@@ -59,17 +59,33 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what it would take, and send nothing"
     )
+    parser.add_argument(
+        "--skip-if-running",
+        action="store_true",
+        help="do nothing, with exit code 0, where another run is writing OUTPUT",
+    )
     parser.add_argument("--progress", choices=STYLES, default="auto")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer the prompts; gives the exit code."""
+    try:
+        return _answer(options)
+    except (RunningError, JournalInUseError) as error:
+        running = f"{options.output} is being written by another run"
+        if not options.skip_if_running:
+            raise RunningError(running) from error
+        logger.info("%s: nothing is done", running)
+        return ANSWERED
+
+
+def _answer(options: argparse.Namespace) -> int:
     settings = said(options)
     options.max_cost = settings.pop("max_cost", None)  # of this run: what is resumed counts
-    if len(options.model) > 1:
+    if len(options.model or ()) > 1:
         settings["model_weights"] = "fallback"
-    client = Client(options.model, config=options.config, progress=_progress(options), **settings)
+    client = client_of(options, options.model, progress=_progress(options), **settings)
     _check_output(options)
     if threading.current_thread() is threading.main_thread():
         client.install_signal_handlers()
@@ -85,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             _write(options, client, prompts, raw)
     report = client.usage()
-    logger.info("%s", _summary(report))
+    logger.log(level_of(report), "%s", _summary(report))
     return FAILED if report.failed else ANSWERED
 
 
@@ -173,6 +189,8 @@ def _check_output(options: argparse.Namespace) -> None:
         raise UsageError("--resume needs the -o that it goes on from")
     if options.force and not options.resume:
         raise UsageError("--force is for --resume")
+    if options.skip_if_running and options.output is None:
+        raise UsageError("--skip-if-running needs the -o that runs are kept apart by")
     if options.output is not None and options.input != "-":
         source, target = Path(options.input), Path(options.output)
         if source.exists() and target.exists() and source.samefile(target):
@@ -189,7 +207,7 @@ def _output(path: str | None) -> Iterator[TextIO]:
         file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             if not lock(file.fileno(), at=LOCK_BYTE):
-                raise UsageError(f"{path} is being written by another run")
+                raise RunningError
             file.truncate(0)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

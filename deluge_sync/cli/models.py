@@ -10,6 +10,7 @@ from typing import Any
 
 from ..catalog import load_catalog
 from ..values.model import Model
+from .configured import config_of
 from .exits import ANSWERED
 
 
@@ -26,7 +27,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the models; gives the exit code."""
-    models = load_catalog(options.config).models(options.provider)
+    models = load_catalog(config_of(options)).models(options.provider)
     if options.json:
         rows = [_facts(model) for model in models]
         sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -52,6 +53,11 @@ def whole_file(path: str) -> Iterator[TextIO]:
             with contextlib.suppress(OSError):
                 os.unlink(name)
         raise
+
+
+def level_of(report: Report) -> int:
+    """How loud the closing summary is: what failed is said even to those who want it quiet."""
+    return logging.WARNING if report.failed else logging.INFO
 
 
 def amounts(report: Report) -> list[str]:

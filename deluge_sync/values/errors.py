@@ -5,6 +5,7 @@
         UnknownModelError
         MissingKeyError
         JournalError          this journal cannot be continued
+          JournalInUseError   another run is writing it
         BatchError            there is no such batch job, or it cannot be made or continued
       PromptError             (also TypeError) this prompt cannot be sent
       CallError               one call failed
@@ -87,6 +88,10 @@ class JournalError(ConfigError):
     """A journal is not one, is of another run, is in use, or cannot be written."""
 
     kind = "journal"
+
+
+class JournalInUseError(JournalError):
+    """Another run, of this process or of another, is writing this journal."""
 
 
 class BatchError(ConfigError):
