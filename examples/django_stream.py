@@ -7,6 +7,7 @@ curl -N 'localhost:8000/?topic=tides'
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import django
 from django.conf import settings
@@ -21,9 +22,10 @@ client = Client(os.environ.get("MODEL", "sandbox/echo"), progress="none")
 def pieces(prompt: str) -> Iterator[str]:
     """The answer's text; a visitor who leaves closes the generator, which ends the call."""
     try:
-        for piece in client.stream_chat(prompt, timeout=120):
-            if not isinstance(piece, Response):
-                yield piece
+        with closing(client.stream_chat(prompt, timeout=120)) as answer:
+            for piece in answer:
+                if not isinstance(piece, Response):
+                    yield piece
     except CallError as error:
         yield f"\n[the answer broke off: {error.kind}]"
 
