@@ -1128,6 +1128,18 @@ class Client:
             return Response(model=self._models[0].name, error=cancelled)
 
 
+def sending_client(
+    client: Client | None, model: str, options: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[Client]:
+    """`client`, which stays open; or one of `model` and `options`, which is closed at the end."""
+    if client is None:
+        return Client(model, **options)
+    if options:
+        names = ", ".join(sorted(options))
+        raise ConfigError(f"give a client or its options, not both: {names}")
+    return contextlib.nullcontext(client)
+
+
 def _remade(
     kind: type[Client], settings: Settings, config: str | Path | Mapping[str, Any] | None
 ) -> Client:

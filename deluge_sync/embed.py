@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from .client import Client
+from .client import Client, sending_client
 from .embeddings.places import Lists, Matrix, Places
 from .embeddings.run import failure
 from .embeddings.start import EmbedOptions
@@ -42,15 +41,8 @@ def embed_parallel(
     text-embedding-3-small. The other options are those of `Client.embed`.
     """
     asked = EmbedOptions(dimensions, input_type, batch_size, use_cache)
-    if client is not None and client_options:
-        names = ", ".join(sorted(client_options))
-        raise ConfigError(f"give a client or its options, not both: {names}")
-    if client is None:
-        chosen = DEFAULT_MODEL if model is None else model
-        sending: AbstractContextManager[Client] = Client(chosen, **client_options)
-    else:
-        sending = nullcontext(client)
-    with sending as sender:
+    chosen = DEFAULT_MODEL if model is None else model
+    with sending_client(client, chosen, client_options) as sender:
         return sender._embed_responses(
             texts,
             asked,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from .client import Client
+from .client import Client, sending_client
 from .rankings.run import RerankOptions
 from .values.embedding import Ranked, RerankResponse
-from .values.errors import ConfigError
 
 __all__ = ["Ranked", "RerankResponse", "rerank_parallel"]
 
@@ -37,15 +35,8 @@ def rerank_parallel(
     `Client.rerank`; `timeout` is seconds for all of it, `max_cost` US dollars.
     """
     asked = RerankOptions(top_k, max_document_tokens)
-    if client is not None and client_options:
-        names = ", ".join(sorted(client_options))
-        raise ConfigError(f"give a client or its options, not both: {names}")
-    if client is None:
-        chosen = DEFAULT_MODEL if model is None else model
-        sending: AbstractContextManager[Client] = Client(chosen, **client_options)
-    else:
-        sending = nullcontext(client)
-    with sending as sender:
+    chosen = DEFAULT_MODEL if model is None else model
+    with sending_client(client, chosen, client_options) as sender:
         return sender._rerank_responses(
             queries,
             documents,

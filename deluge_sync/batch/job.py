@@ -17,7 +17,18 @@ from ..route import Route
 from ..settings import check_seconds
 from ..stats import Report
 from ..values.errors import BatchError, CallError, DeadlineExceededError
-from .ledger import ENDED, FETCHED, SUBMITTED, UNSURE, BusyError, Ledger, Part, Record, read_errors
+from .ledger import (
+    ENDED,
+    FETCHED,
+    SUBMITTED,
+    UNSURE,
+    BusyError,
+    Header,
+    Ledger,
+    Part,
+    Record,
+    read_errors,
+)
 from .results import Outcomes, Reader
 from .spool import Entries, Limits, Parts, digest_of, written_down
 from .steps import Steps
@@ -32,6 +43,9 @@ WORRYING = 5
 
 LONGEST_PASS = 86_400.0
 """Seconds that uploading all there is, or getting all outcomes, may take."""
+
+LONGEST_TURN = 900.0
+"""Seconds to wait for another process that works on the job: one may be stopped, not dead."""
 
 PATIENCE = 1.0
 """Seconds that `status()` waits for another process that works on the job."""
@@ -103,7 +117,7 @@ class BatchJob:
     """
 
     def __init__(
-        self, ledger: Ledger, desk: Callable[[Record], Desk], *, style: str = "none"
+        self, ledger: Ledger, desk: Callable[[Header], Desk], *, style: str = "none"
     ) -> None:
         self._ledger = ledger
         self._make_desk = desk
@@ -121,7 +135,7 @@ class BatchJob:
 
     def check_provider(self, name: str) -> None:
         """Raise `BatchError` where it is another provider's."""
-        model = self._ledger.read().header.model
+        model = self._ledger.header().model
         if model.partition("/")[0] != name:
             raise BatchError(f"the batch job {self.job_id} is of {model}, not of {name!r}")
 
@@ -174,7 +188,7 @@ class BatchJob:
         else:
             self.wait(timeout)
         record = self._ledger.read()
-        desk = self._make_desk(record)
+        desk = self._make_desk(record.header)
         return self._outcomes(record, desk).responses(desk.reader)
 
     def cancel(self) -> BatchStatus:
@@ -233,7 +247,7 @@ class BatchJob:
 
     def _failed(self, record: Record) -> list[dict[str, int]]:
         """Parts of all that has no answer, written down."""
-        desk = self._make_desk(record)
+        desk = self._make_desk(record.header)
         reader = desk.reader.alone()
         with Parts(
             self._ledger,
@@ -276,12 +290,12 @@ class BatchJob:
             )
 
     def _desk(self) -> Desk:
-        return self._make_desk(self._ledger.read())
+        return self._make_desk(self._ledger.header())
 
     @contextlib.contextmanager
-    def _steps(self, deadline: float = math.inf, patience: float = math.inf) -> Iterator[Steps]:
+    def _steps(self, deadline: float = math.inf, patience: float = LONGEST_TURN) -> Iterator[Steps]:
         """Be the one who works on the job: until `deadline`, having waited for `patience` seconds
-        for others who do.
+        for others who do; raises `BusyError` where these do not come to an end.
         """
         desk = self._desk()
         began = monotonic()

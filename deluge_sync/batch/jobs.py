@@ -27,8 +27,8 @@ from ..values.errors import BatchError, ConfigError, DelugeError
 from ..values.model import BatchApi, Model
 from .entries import Kind, RequestEntries
 from .folder import JobFolder, new_job_id
-from .job import BatchJob, BatchStatus, Desk, status_of
-from .ledger import Header, Ledger, Record
+from .job import LONGEST_TURN, BatchJob, BatchStatus, Desk, status_of
+from .ledger import Header, Ledger
 from .prompts import PromptKind, PromptReader
 from .results import Reader
 from .spool import Limits
@@ -188,22 +188,22 @@ class BatchJobs:
         if not ledger.exists():
             self._folder.make()
             ledger.make()
-            with ledger.locked(math.inf, self._cancellation(), monotonic):
+            until = monotonic() + LONGEST_TURN
+            with ledger.locked(until, self._cancellation(), monotonic):
                 if not ledger.exists():
                     ledger.create(wanted)
                     return wanted
-        return _same(ledger.read().header, wanted)
+        return _same(ledger.header(), wanted)
 
     def _job(self, ledger: Ledger, parse: Parse | None) -> BatchJob:
         ledger.read()  # what is wrong with it shows here
 
-        def desk(record: Record) -> Desk:
-            return self._desk(record, parse)
+        def desk(header: Header) -> Desk:
+            return self._desk(header, parse)
 
         return BatchJob(ledger, desk, style=self._style)
 
-    def _desk(self, record: Record, parse: Optional[Parse]) -> Desk:
-        header = record.header
+    def _desk(self, header: Header, parse: Optional[Parse]) -> Desk:
         model = self._model(header.model)
         routes = self._routes()
         route: Route[Any]

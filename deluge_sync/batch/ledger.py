@@ -266,21 +266,19 @@ class Ledger:
 
         `BatchError` for a ledger that is none, or of another version.
         """
-        try:
-            with open(self.path(EVENTS), "rb") as file:
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            raise BatchError(f"there is no batch job {self.job!r} in {self.folder}") from None
-        except OSError as error:
-            raise BatchError(
-                f"{self.path(EVENTS)} cannot be read: {error.strerror or error}"
-            ) from None
+        with self._opened() as file:
+            lines = file.read().split(b"\n")
         record = Record(self._header(lines[0]))
         for line in filter(None, lines[1:]):
             event = _parsed(line)
             if event is not None:
                 record = self._after(record, event)
         return record
+
+    def header(self) -> Header:
+        """What the job was made with, which never changes; raises as `read` does."""
+        with self._opened() as file:
+            return self._header(file.readline())
 
     def add(self, event: str, **fields: Any) -> dict[str, Any]:
         """Write down an event: it is on the disk when this returns. Gives it."""
@@ -346,6 +344,18 @@ class Ledger:
         if clock() >= deadline:
             raise BusyError(f"another process works on the batch job {self.job!r}")
         cancellation.sleep(min(LOCK_PAUSE, max(deadline - clock(), 0.0)))
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        try:
+            with open(self.path(EVENTS), "rb") as file:
+                yield file
+        except FileNotFoundError:
+            raise BatchError(f"there is no batch job {self.job!r} in {self.folder}") from None
+        except OSError as error:
+            raise BatchError(
+                f"{self.path(EVENTS)} cannot be read: {error.strerror or error}"
+            ) from None
 
     def _header(self, line: bytes) -> Header:
         fields = _parsed(line) or {}
